@@ -1,0 +1,177 @@
+"""Samples -> Batch: decoding workers, the cache, length buckets, augmentation, the prefetching thread."""
+
+import os
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from sensorium.modalities import CARRIERS
+from sensorium.store import Table, media, split_span
+from sensorium.tokens import Batch, Part
+from sensorium.types import InputError, Limits, Media, Modality, Signal
+
+Row = dict[str, np.ndarray]  # modality name -> patches; an absent modality is an absent key
+SLICED = ("series", "audio")  # carriers of which one long file often serves many rows
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fault:
+    """A cell that could not be read."""
+
+    column: str
+    reason: str
+
+
+class Decoder:
+    """Cells of one table -> signals and patches. Safe to use from several threads."""
+
+    def __init__(self, table: Table, *, limits: Limits, rates: Mapping[str, float] | None = None):
+        self.table, self.limits, self.rates = table, limits, dict(rates or {})
+        self._whole: OrderedDict[tuple[str, str], Signal | None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def signal(self, row: int, column: str, carrier: str) -> Signal | None:
+        """Decode one cell; None where it is empty or holds no such signal. Raises InputError."""
+        if carrier == "table":
+            return CARRIERS["table"].decode(Media(content=self._fields(row, column)), self.limits)
+        if column not in self.table.data:
+            return None
+        cell = self.table.cells(column)[row]
+        if cell is None or (isinstance(cell, str) and not cell.strip()):
+            return None
+        if carrier == "text" and isinstance(cell, str):
+            return CARRIERS["text"].decode(Media(content=cell, name=column), self.limits)
+        found = media(self.table, cell)
+        if column in self.rates and found.rate_hz is None:
+            found = replace(found, rate_hz=self.rates[column])
+        if found.span_s is not None and carrier in SLICED and isinstance(cell, str):
+            whole = self._of_file(split_span(cell)[0], carrier, found)
+            return None if whole is None else whole.cut(*found.span_s)
+        return CARRIERS[carrier].decode(found, self.limits)
+
+    def _of_file(self, name: str, carrier: str, found: Media) -> Signal | None:
+        with self._lock:
+            if (name, carrier) in self._whole:
+                self._whole.move_to_end((name, carrier))
+                return self._whole[name, carrier]
+        signal = CARRIERS[carrier].decode(replace(found, span_s=None), self.limits)
+        with self._lock:
+            self._whole[name, carrier] = signal
+            while len(self._whole) > 4:
+                self._whole.popitem(last=False)
+        return signal
+
+    def _fields(self, row: int, columns: str) -> dict[str, object]:
+        return {c: self.table.data[c][row] if c in self.table.data else None for c in columns.split("\n")}
+
+    def patches(self, row: int, modalities: Sequence[Modality]) -> tuple[Row, list[Fault]]:
+        """Decode one row; what cannot be read is a fault, never an absence."""
+        found: Row = {}
+        faults: list[Fault] = []
+        for modality in modalities:
+            try:
+                signal = self.signal(row, modality.column, modality.carrier)
+                if signal is not None:
+                    found[modality.name] = modality.patches(signal)
+            except InputError as error:
+                faults.append(Fault(column=modality.column.replace("\n", ","), reason=str(error)))
+            except MemoryError:
+                faults.append(Fault(column=modality.column, reason="the cell does not fit into memory"))
+        return found, faults
+
+
+def decode_rows(
+    decoder: Decoder,
+    rows: Sequence[int],
+    modalities: Sequence[Modality],
+    *,
+    tick: Callable[[int], None] = lambda n: None,
+) -> tuple[list[Row], list[list[Fault]]]:
+    """Decode many rows with as many threads as cores, in order; `tick(done)` is called as they come."""
+    results: list[Row] = []
+    faults: list[list[Fault]] = []
+    with ThreadPoolExecutor(
+        max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+    ) as pool:
+        for row, fault in pool.map(lambda i: decoder.patches(i, modalities), rows, chunksize=8):
+            results.append(row)
+            faults.append(fault)
+            tick(len(results))
+    return results, faults
+
+
+def collate(rows: Sequence[Row], modalities: Sequence[Modality]) -> Batch:
+    """Pad each modality over the rows that have it."""
+    parts = {}
+    for modality in modalities:
+        have = [i for i, row in enumerate(rows) if modality.name in row]
+        if not have:
+            continue
+        arrays = [rows[i][modality.name][: max(modality.longest, 1)] for i in have]
+        length = np.array([len(a) for a in arrays])
+        values = np.zeros((len(arrays), length.max(), *modality.item), dtype=arrays[0].dtype)
+        for target, array in zip(values, arrays, strict=True):
+            target[: len(array)] = array
+        parts[modality.name] = Part(
+            values=torch.from_numpy(values), length=torch.from_numpy(length), row=torch.tensor(have)
+        )
+    return Batch(parts=parts, rows=len(rows))
+
+
+def buckets(lengths: np.ndarray, size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Shuffle rows into batches of `size` rows of similar length; every row once.
+
+    Rows are shuffled, sorted by length within blocks of eight batches, cut, and the batches shuffled again: little
+    padding, yet no batch holds the same rows twice in a row of epochs.
+    """
+    order = rng.permutation(len(lengths))
+    blocks = [order[i : i + 8 * size] for i in range(0, len(order), 8 * size)]
+    batches = []
+    for block in blocks:
+        by_length = block[np.argsort(lengths[block], kind="stable")]
+        batches += [by_length[i : i + size] for i in range(0, len(by_length), size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def augmented(row: Row, modalities: Sequence[Modality], rng: np.random.Generator, strength: float) -> Row:
+    """Return a row with every modality changed as that sensor may change in the world."""
+    return {m.name: m.augment(row[m.name], rng, strength) for m in modalities if m.name in row}
+
+
+def ahead(items: Iterable, depth: int = 3) -> Iterator:
+    """Make the next items in a thread while the current one is used; errors come out where they belong."""
+    made: queue.Queue = queue.Queue(depth)
+    stop = threading.Event()
+    end = object()
+
+    def work() -> None:
+        try:
+            for item in items:
+                while not stop.is_set():
+                    try:
+                        made.put(item, timeout=0.1)
+                        break
+                    except queue.Full:
+                        continue
+                if stop.is_set():
+                    return
+            made.put(end)
+        except BaseException as error:
+            made.put(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while (item := made.get()) is not end:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join(timeout=5)

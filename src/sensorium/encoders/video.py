@@ -1,0 +1,52 @@
+"""Clips: a small picture stem per frame, which also sees what changed since the frame before, then time."""
+
+import torch
+from torch import nn
+
+from sensorium.encoders.image import scaled
+from sensorium.encoders.series import Timeline
+from sensorium.nn import ConvStem, within
+from sensorium.tokens import Part, Tokens
+
+
+class VideoEncoder(nn.Module):
+    """(n, frames, side, side, channels) pixels -> one token a frame."""
+
+    def __init__(
+        self,
+        item: tuple[int, ...],
+        *,
+        dim: int,
+        heads: int,
+        width: int = 32,
+        step_s: float = 0.0,
+        **_: object,
+    ):
+        super().__init__()
+        w = width // 2
+        stages = [
+            (w, 3, (2, 2)),
+            (2 * w, 3, (2, 2)),
+            (3 * w, 3, (2, 2)),
+            (4 * w, 3, (2, 2)),
+            (4 * w, 3, (1, 1)),
+        ]
+        self.stem = ConvStem(2 * item[-1], stages)
+        rows = (item[0] + 15) // 16
+        self.project = nn.Linear(rows * rows * 4 * w, dim)
+        self.after = ConvStem(dim, [(dim, 3, (1,))])
+        self.time = Timeline(dim, heads)
+        self.step_s = step_s
+
+    def forward(self, part: Part) -> Tokens:
+        """Encode the clips of a batch, only their real frames; tokens behind a clip's end are invalid."""
+        frames = scaled(part.values)
+        change = torch.cat([torch.zeros_like(frames[:, :1]), frames[:, 1:] - frames[:, :-1]], 1)
+        real = within(part.length, frames.shape[1])
+        x = torch.cat([frames, 2 * change], -1)[real]
+        x = x.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+        x, _ = self.stem(x, part.length.new_full((len(x),), x.shape[2]))
+        packed = self.project(x.flatten(1))
+        tokens = packed.new_zeros(*real.shape, packed.shape[1]).masked_scatter(real[..., None], packed)
+        tokens, length = self.after(tokens.transpose(1, 2), part.length)
+        return self.time(tokens.transpose(1, 2), length, step_s=self.step_s)

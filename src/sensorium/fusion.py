@@ -1,0 +1,96 @@
+"""Fusion: which token may look at which. Early, mid and late fusion are masks and a schedule, not three models."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from sensorium.nn import Block
+from sensorium.tokens import SHARED, Tokens, join
+
+SCHEDULES = {  # name -> who sees whom, layer by layer, stretched to the trunk's depth
+    "early": ("early",),
+    "mid": ("late", "bottleneck"),
+    "late": ("late",),
+}
+
+
+def sight(tokens: Tokens, policy: str) -> Bool[Tensor, "batch token token"]:
+    """Who sees whom, as [batch, looking token, seen token].
+
+    `late`: own modality only. `bottleneck`: own modality and the SHARED tokens, which see all
+    (Nagrani et al. 2021, arXiv:2107.00135, sec. 3.2). `early`: everything. An invalid token is never seen, so a
+    missing modality needs no other code path; each token sees itself, which keeps the softmax of a padded row finite.
+    """
+    own = tokens.kind[:, :, None] == tokens.kind[:, None, :]
+    shared = tokens.kind == SHARED
+    hub = own | shared[:, :, None] | shared[:, None, :]
+    seen = {"late": own, "bottleneck": hub, "early": torch.ones_like(own)}[policy]
+    itself = torch.eye(own.shape[1], dtype=torch.bool, device=own.device)
+    return seen & tokens.valid[:, None, :] | itself
+
+
+class Trunk(nn.Module):
+    """Transformer over the tokens of the available modalities plus a few SHARED ones, which are its readout.
+
+    `schedule` names the policy of each layer, spread evenly over `depth` (SimBaMM's simple baseline with masks,
+    arXiv:2512.22991). Returns the tokens with the SHARED ones in front.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        *,
+        depth: int,
+        schedule: Sequence[str],
+        shared: int = 4,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.shared = nn.Parameter(torch.randn(shared, dim) * 0.02)
+        self.blocks = nn.ModuleList(Block(dim, heads, dropout=dropout) for _ in range(depth))
+        self.policies = [schedule[i * len(schedule) // depth] for i in range(depth)]
+        self.norm = nn.RMSNorm(dim)
+
+    def forward(self, tokens: Tokens) -> Tokens:
+        batch, count = tokens.x.shape[0], self.shared.shape[0]
+        readout = Tokens(
+            x=self.shared.expand(batch, -1, -1),
+            kind=tokens.kind.new_full((batch, count), SHARED),
+            place=tokens.place.new_zeros(batch, count, 3),
+            valid=tokens.valid.new_ones(batch, count),
+        )
+        everything = join([readout, tokens])
+        x = everything.x
+        masks = {policy: sight(everything, policy) for policy in set(self.policies)}
+        for block, policy in zip(self.blocks, self.policies, strict=True):
+            x = block(x, masks[policy])
+        return Tokens(x=self.norm(x), kind=everything.kind, place=everything.place, valid=everything.valid)
+
+
+class LowRankFusion(nn.Module):
+    """Low-rank tensor fusion: the product over modalities of a sum of rank-one maps of [z; 1].
+
+    Liu et al. 2018, arXiv:1806.00064, eq. 7-9: h = prod_m sum_r W_m^(r) [z_m; 1]. An absent modality is left out
+    of the product. The factors are parameters of this module: trained, moved and saved with it.
+    """
+
+    def __init__(self, modalities: int, dim: int, *, rank: int = 4):
+        super().__init__()
+        self.factors = nn.ParameterList(
+            nn.Parameter(torch.randn(rank, dim + 1, dim) * dim**-0.5) for _ in range(modalities)
+        )
+        self.mix, self.bias = nn.Parameter(torch.ones(rank) / rank), nn.Parameter(torch.zeros(dim))
+
+    def forward(
+        self, z: Float[Tensor, "batch modality dim"], present: Bool[Tensor, "batch modality"]
+    ) -> Float[Tensor, "batch dim"]:
+        """Fuse one vector per modality; rows of `present` that are all False give the bias alone times one."""
+        one = torch.cat([z, z.new_ones(*z.shape[:2], 1)], -1)
+        product = z.new_ones(z.shape[0], len(self.mix), z.shape[2])
+        for m, factor in enumerate(self.factors):
+            term = torch.einsum("bi,rio->bro", one[:, m], factor)
+            product = product * torch.where(present[:, m, None, None], term, torch.ones_like(term))
+        return torch.einsum("bro,r->bo", product, self.mix) + self.bias

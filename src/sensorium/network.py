@@ -1,0 +1,201 @@
+"""Encoders -> trunk -> heads, built from a Task. The only place that puts the model rooms together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from sensorium.encoders import ENCODERS
+from sensorium.fusion import SCHEDULES, LowRankFusion, Trunk
+from sensorium.representation import Head, Summary
+from sensorium.tasks import Task
+from sensorium.tokens import Batch, Tokens, compact, join, pooled
+from sensorium.types import InputError, Modality
+
+JOINT = ""  # the key of the fused head among the modalities' own
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """How big a network is; one word chooses all of it."""
+
+    dim: int
+    heads: int
+    depth: int
+    width: int  # channels of the first convolution
+    tokens: int  # most tokens that one modality hands to the trunk, its summary not counted
+    dropout: float = 0.1
+
+
+SIZES = {
+    "nano": Shape(dim=96, heads=4, depth=2, width=24, tokens=12),
+    "small": Shape(dim=256, heads=8, depth=4, width=48, tokens=24),
+    "base": Shape(dim=640, heads=10, depth=10, width=96, tokens=64),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Encoded:
+    """One modality of a batch after its encoder, spread over all rows of the batch."""
+
+    tokens: Tokens  # few tokens for the trunk; invalid in rows without the modality
+    vector: Float[Tensor, "batch twice"]  # pooled over all tokens, for the modality's own head
+    present: Bool[Tensor, " batch"]
+
+
+def condense(tokens: Tokens, most: int) -> Tokens:
+    """Average neighbouring tokens so that at most `most` remain; their places are averaged too."""
+    steps = tokens.x.shape[1]
+    if steps <= most:
+        return tokens
+    length = tokens.valid.sum(1, keepdim=True).clamp(min=1)
+    rank = tokens.valid.long().cumsum(1) - 1
+    segment = torch.where(
+        tokens.valid, (rank * most).div(length, rounding_mode="floor"), rank.new_tensor(most)
+    )
+    share = nn.functional.one_hot(segment, most + 1)[..., :most].to(tokens.x.dtype).transpose(1, 2)
+    count = share.sum(2, keepdim=True)
+    share = share / count.clamp(min=1)
+    valid = count[..., 0] > 0
+    return Tokens(x=share @ tokens.x, kind=valid.long(), place=share @ tokens.place, valid=valid)
+
+
+def spread(tokens: Tokens, row: Tensor, rows: int, kind: int) -> Tokens:
+    """Put the tokens of the rows that have a modality into a batch of all rows; the others get invalid ones."""
+
+    def wide(x: Tensor) -> Tensor:
+        return x.new_zeros(rows, *x.shape[1:]).index_copy(0, row, x)
+
+    valid = wide(tokens.valid)
+    return Tokens(x=wide(tokens.x), kind=valid.long() * kind, place=wide(tokens.place), valid=valid)
+
+
+def encoder(modality: Modality, shape: Shape) -> nn.Module:
+    """Build the encoder of one modality."""
+    options = {k: v for k, v in modality.options.items() if k == "vocabulary"}
+    return ENCODERS[modality.carrier](
+        modality.item,
+        dim=shape.dim,
+        heads=shape.heads,
+        width=shape.width,
+        step_s=modality.step_s,
+        fields=modality.longest,
+        **options,
+    )
+
+
+class Network(nn.Module):
+    """One network for any columns in and any column out; a modality that a row lacks is not computed for it."""
+
+    def __init__(self, task: Task, shape: Shape, *, fusion: str = "early"):
+        super().__init__()
+        if fusion not in (*SCHEDULES, "tensor"):
+            raise InputError("no such fusion", got=fusion, fix="use auto, early, mid, late or tensor")
+        self.names = [m.name for m in task.modalities]
+        self.columns = [t.column for t in task.targets]
+        self.shape, self.fusion = shape, fusion
+        dim = shape.dim
+        self.encoders = nn.ModuleDict({key(m.name): encoder(m, shape) for m in task.modalities})
+        joint = fusion != "late"
+        self.summaries = nn.ModuleDict({key(n): Summary(dim) for n in self.names} if joint else {})
+        self.kinds = nn.Embedding(len(self.names) + 1, dim) if joint else None
+        if self.kinds is not None:
+            nn.init.normal_(self.kinds.weight, std=0.02)
+        self.trunk = (
+            Trunk(dim, shape.heads, depth=shape.depth, schedule=SCHEDULES[fusion], dropout=shape.dropout)
+            if fusion in ("early", "mid")
+            else None
+        )
+        self.tensor = LowRankFusion(len(self.names), dim) if fusion == "tensor" else None
+        self.heads = nn.ModuleDict(
+            {
+                key(target.column): nn.ModuleDict(
+                    {
+                        key(name): Head(dim, target.width, dropout=shape.dropout)
+                        for name in ([JOINT] if joint else []) + self.names
+                    }
+                )
+                for target in task.targets
+            }
+        )
+
+    def encode(self, batch: Batch) -> dict[str, Encoded]:
+        """Run each encoder on the rows that have its modality."""
+        encoded = {}
+        for number, name in enumerate(self.names, 1):
+            part = batch.parts.get(name)
+            if part is None or len(part.row) == 0:
+                continue
+            tokens = self.encoders[key(name)](part)
+            vector, few = self._few(name, number, tokens)
+            few = spread(few, part.row, batch.rows, number)
+            present = torch.zeros(batch.rows, dtype=torch.bool, device=vector.device)
+            present[part.row] = True
+            whole = vector.new_zeros(batch.rows, vector.shape[1]).index_copy(0, part.row, vector)
+            encoded[name] = Encoded(tokens=few, vector=whole, present=present)
+        return encoded
+
+    def _few(self, name: str, number: int, tokens: Tokens) -> tuple[Tensor, Tokens]:
+        """The pooled vector of a modality, and the few tokens of it that the trunk will see: a summary, then detail."""
+        short = condense(tokens, self.shape.tokens)
+        if self.kinds is None:
+            return pooled(tokens), short
+        vector, token = self.summaries[key(name)](tokens)
+        one = tokens.valid.new_ones(len(token), 1)
+        first = Tokens(x=token[:, None], kind=one.long(), place=token.new_zeros(len(token), 1, 3), valid=one)
+        few = join([first, short])
+        return vector, replace(few, x=few.x + self.kinds.weight[number])
+
+    def fuse(
+        self, encoded: Mapping[str, Encoded], keep: Mapping[str, Bool[Tensor, " batch"]] | None = None
+    ) -> Float[Tensor, "batch twice"] | None:
+        """Return the joint vector of each row from the modalities that `keep` leaves; None for late fusion."""
+        if self.trunk is None and self.tensor is None:
+            return None
+        seen = {n: e.present if keep is None else e.present & keep[n] for n, e in encoded.items()}
+        if self.tensor is not None:
+            return self._product(encoded, seen)
+        tokens = join(
+            [replace(e.tokens, valid=e.tokens.valid & seen[n][:, None]) for n, e in encoded.items()]
+        )
+        fused = self.trunk(compact(tokens))
+        shared = self.trunk.shared.shape[0]
+        readout = fused.x[:, :shared].mean(1)
+        own = fused.valid[:, shared:, None]
+        body = (fused.x[:, shared:] * own).sum(1) / own.sum(1).clamp(min=1)
+        return torch.cat([readout, body], -1)
+
+    def _product(self, encoded: Mapping[str, Encoded], seen: Mapping[str, Tensor]) -> Tensor:
+        any_one = next(iter(encoded.values())).tokens.x
+        z = any_one.new_zeros(any_one.shape[0], len(self.names), any_one.shape[2])
+        present = torch.zeros(z.shape[:2], dtype=torch.bool, device=z.device)
+        for i, name in enumerate(self.names):
+            if name in encoded:
+                z[:, i], present[:, i] = encoded[name].tokens.x[:, 0], seen[name]
+        fused = self.tensor(z, present)
+        return torch.cat([fused, fused], -1)
+
+    def answer(
+        self, encoded: Mapping[str, Encoded], joint: Float[Tensor, "batch twice"] | None
+    ) -> dict[str, dict[str, Float[Tensor, "batch answers"]]]:
+        """Return target column -> head (a modality, or JOINT) -> answers; absent rows of a modality mean nothing."""
+        answers: dict[str, dict[str, Tensor]] = {}
+        for column in self.columns:
+            heads = self.heads[key(column)]
+            found = {n: heads[key(n)](e.vector) for n, e in encoded.items()}
+            if joint is not None:
+                found[JOINT] = heads[key(JOINT)](joint)
+            answers[column] = found
+        return answers
+
+    def forward(self, batch: Batch) -> dict[str, dict[str, Float[Tensor, "batch answers"]]]:
+        """Answer a batch with everything that its rows have."""
+        encoded = self.encode(batch)
+        return self.answer(encoded, self.fuse(encoded))
+
+
+def key(name: str) -> str:
+    """Make a column's name fit for a module's name: torch allows no dot and no empty one."""
+    return "c_" + "".join(c if c.isalnum() and c.isascii() else f"_{ord(c):x}_" for c in name)

@@ -1,0 +1,311 @@
+"""Which columns in, which column out: a Task, and how it is read off a table."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sensorium.modalities import CARRIERS, carrier_of
+from sensorium.store import Table, looks_like_path, suffixes_of
+from sensorium.types import InputError, Modality
+
+KEPT = ("id", "split")  # columns that are never an input by themselves
+SEPARATOR = "|"  # between several labels of one cell
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """The column to answer: what its cells mean, learned from the training rows."""
+
+    column: str
+    kind: str  # category, labels (several per cell) or number
+    classes: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()  # training rows of each class
+    mean: float = 0.0  # of a number
+    spread: float = 1.0
+
+    @property
+    def width(self) -> int:
+        """How many outputs a head needs."""
+        return 1 if self.kind == "number" else len(self.classes)
+
+    def encode(self, cell: object) -> np.ndarray | np.generic | None:
+        """One cell as an array: () int64, (classes,) float32 or () float32; None where it says nothing usable."""
+        if blank(cell):
+            return None
+        if self.kind == "number":
+            value = as_number(cell)
+            return None if value is None else np.float32((value - self.mean) / self.spread)
+        if self.kind == "category":
+            name = label(cell)
+            return np.int64(self.classes.index(name)) if name in self.classes else None
+        said = set(parts(cell))
+        known = [c in said for c in self.classes]
+        return np.array(known, dtype=np.float32) if any(known) else None
+
+    def prior(self) -> np.ndarray:
+        """How often each class was seen, smoothed by one row; (classes,) probabilities."""
+        counts = np.array(self.counts, dtype=np.float64) + 1
+        return counts / counts.sum()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """Modalities in, targets out. The first target is the one asked for; the others only help training."""
+
+    modalities: tuple[Modality, ...]
+    targets: tuple[Target, ...]
+
+    @property
+    def target(self) -> Target:
+        """The target that was asked for."""
+        return self.targets[0]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """An input column: its carrier and the options that the user gave."""
+
+    name: str
+    carrier: str
+    given: Mapping[str, str]
+
+
+def blank(cell: object) -> bool:
+    """Whether a cell is empty: None, only blanks, or a float that is not a number."""
+    return (
+        cell is None
+        or (isinstance(cell, str) and not cell.strip())
+        or (isinstance(cell, float) and math.isnan(cell))
+    )
+
+
+def as_number(cell: object) -> float | None:
+    """Read a cell as a finite number, or None."""
+    try:
+        value = float(cell)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def label(cell: object) -> str:
+    """Name the class a cell holds: text without outer blanks; 3.0 and 3 are the same class."""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return str(cell).strip()
+
+
+def parts(cell: object) -> list[str]:
+    """The labels of a cell that may hold several: `a|b`, or a list."""
+    found = cell if isinstance(cell, list | tuple) else str(cell).split(SEPARATOR)
+    return [label(p) for p in found if not blank(p)]
+
+
+def infer_target(column: str, cells: Sequence[object], *, kind: str | None = None) -> Target:
+    """Read a target's kind and classes off its training cells; `kind` overrides the guess.
+
+    Raises InputError where no cell says anything, or where there is one class only.
+    """
+    said = [c for c in cells if not blank(c)]
+    if not said:
+        raise InputError(
+            f"the target column {column!r} is empty in all training rows",
+            got=f"{len(cells)} rows",
+            fix="fill some cells",
+        )
+    kind = kind or target_kind(said)
+    if kind == "number":
+        values = [v for v in map(as_number, said) if v is not None]
+        if len(values) < len(said):
+            wrong = next(c for c in said if as_number(c) is None)
+            raise InputError(
+                f"{column!r} should hold numbers", got=wrong, fix=f"or say --column {column}=category"
+            )
+        spread = float(np.std(values)) or 1.0
+        return Target(column=column, kind=kind, mean=float(np.mean(values)), spread=spread)
+    if kind not in ("category", "labels"):
+        raise InputError(
+            f"a target of kind {kind!r} cannot be learned yet",
+            got=f"--column {column}={kind}",
+            fix="category, labels or number",
+        )
+    counts = Counter(p for c in said for p in (parts(c) if kind == "labels" else [label(c)]))
+    classes = tuple(sorted(counts, key=_natural))
+    if len(classes) < 2 and kind == "category":
+        raise InputError(
+            f"the target column {column!r} holds one class only",
+            got=classes,
+            fix="give rows of at least two classes",
+        )
+    return Target(column=column, kind=kind, classes=classes, counts=tuple(counts[c] for c in classes))
+
+
+def _natural(name: str) -> tuple[int, float, str]:
+    value = as_number(name)
+    return (1, 0.0, name) if value is None else (0, value, name)
+
+
+def target_kind(said: Sequence[object]) -> str:
+    """Guess what the non-empty cells of a target are.
+
+    Several labels where `|` splits cells into parts that recur; numbers where nearly all parse and there are
+    fractions or too many distinct values for classes; else categories.
+    """
+    if any(isinstance(c, list | tuple) for c in said):
+        return "labels"
+    values = [as_number(c) for c in said]
+    if all(v is not None for v in values) and not any(isinstance(c, bool) for c in said):
+        distinct = len(set(values))
+        whole = all(v == int(v) for v in values if v is not None)
+        if not whole or distinct > max(20, len(said) // 10):
+            return "number" if distinct > 2 else "category"
+        return "category"
+    texts = [str(c) for c in said]
+    if any(SEPARATOR in t for t in texts):
+        single = {p for t in texts for p in parts(t)}
+        if len(single) < len(set(texts)):
+            return "labels"
+    distinct = len(set(texts))
+    if distinct > 50 and distinct > len(texts) / 2:
+        raise InputError(
+            "the target looks like free text, which this version cannot generate",
+            got=f"{distinct} different values in {len(texts)} rows, such as {texts[0][:60]!r}",
+            fix="choose a target with few classes or a number, or say --column NAME=category",
+        )
+    return "category"
+
+
+def parse_column(text: str) -> tuple[str, dict[str, str]]:
+    """Split `KIND[:opt=value,...]`, as after `--column NAME=`."""
+    kind, _, rest = text.partition(":")
+    given: dict[str, str] = {}
+    for piece in filter(None, rest.split(",")):
+        name, equals, value = piece.partition("=")
+        if not equals:
+            raise InputError(
+                "an option of a column needs a value", got=piece, fix="write --column NAME=KIND:opt=value"
+            )
+        given[name.strip()] = value.strip()
+    return kind.strip(), given
+
+
+def infer_columns(
+    table: Table,
+    *,
+    targets: Sequence[str],
+    inputs: Sequence[str] | None,
+    spoken: Mapping[str, str],
+    group: str | None,
+) -> tuple[list[Column], list[str]]:
+    """Decide which columns go in and what they carry; returns them and remarks for the user.
+
+    Named `inputs` are taken as they are. Otherwise every column is, but for the targets, `id`, `split`, the group,
+    columns that never vary, and columns of the row that tell the target one to one (a leak).
+    """
+    wanted = [*targets, *(inputs or []), *spoken, *([group] if group else [])]
+    for name in wanted:
+        if name not in table.columns:
+            raise InputError("no such column", got=name, fix=f"the columns are {', '.join(table.columns)}")
+    remarks: list[str] = []
+    skip = {*targets, *KEPT, *([group] if group else [])}
+    names = list(inputs) if inputs else [c for c in table.columns if c not in skip]
+    columns = []
+    for name in names:
+        carrier, given = parse_column(spoken[name]) if name in spoken else (infer_carrier(table, name), {})
+        if carrier in ("number", "category"):
+            carrier = "table"
+        if carrier == "ignore" or carrier is None:
+            continue
+        if carrier not in CARRIERS:
+            raise InputError(
+                f"column {name!r}: no such kind", got=carrier, fix=f"one of {', '.join(CARRIERS)}"
+            )
+        if inputs is None and carrier == "table" and _tells(table.cells(name), table.cells(targets[0])):
+            remarks.append(
+                f"left out {name!r}: it tells {targets[0]!r} one to one; name it in --inputs to use it"
+            )
+            continue
+        columns.append(Column(name=name, carrier=carrier, given=given))
+    if not columns:
+        raise InputError("no input column is left", got=names, fix="name some with --inputs")
+    return columns, remarks
+
+
+def _tells(cells: Sequence[object], answers: Sequence[object]) -> bool:
+    pairs = {
+        (label(c), label(a)) for c, a in zip(cells, answers, strict=True) if not blank(c) and not blank(a)
+    }
+    left, right = {p[0] for p in pairs}, {p[1] for p in pairs}
+    return 1 < len(right) == len(left) == len(pairs)
+
+
+def infer_carrier(table: Table, name: str) -> str | None:
+    """Guess what a column carries from its cells; None where it never varies or is empty."""
+    cells = [c for c in table.cells(name) if not blank(c)]
+    if not cells:
+        return None
+    sample = cells[:: max(1, len(cells) // 200)]
+    if looks_like_path(table, sample):
+        kinds = Counter(filter(None, (carrier_of(s) for s in suffixes_of(sample).elements())))
+        if kinds:
+            return _by_name(name, kinds.most_common(1)[0][0])
+    if not isinstance(sample[0], str | int | float | bool | np.number):
+        return _of_object(sample[0])
+    texts = [str(c) for c in cells]
+    if len(set(texts)) < 2:
+        return None
+    if sum(as_number(c) is not None for c in sample) > 0.95 * len(sample):
+        return "table"
+    distinct, long = len(set(texts)), np.median([len(t) for t in texts[:500]])
+    return "table" if distinct <= max(20, len(texts) // 20) and long < 40 else "text"
+
+
+def _by_name(name: str, carrier: str) -> str:
+    """Arrays on disk may be series or clouds: the column's name decides where the format does not."""
+    cloudy = any(w in name.lower() for w in ("point", "lidar", "radar", "cloud"))
+    return "points" if carrier == "series" and cloudy else carrier
+
+
+def _of_object(cell: object) -> str | None:
+    if isinstance(cell, dict):
+        return "audio" if "sampling_rate" in cell else carrier_of(str(cell.get("path") or "")) or "image"
+    if isinstance(cell, np.ndarray):
+        return {1: "audio", 2: "series", 3: "image", 4: "video"}.get(cell.ndim)
+    if isinstance(cell, list | tuple):
+        return None
+    return "image"
+
+
+def split_rows(
+    table: Table, target: Target, *, group: str | None, share: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut rows into training and validation, `share` of them held out; a group never stands on both sides.
+
+    Without groups every class is cut alike. Deterministic in `seed`. Returns two arrays of row numbers.
+    """
+    rng = np.random.default_rng(seed)
+    if group:
+        keys = [label(c) for c in table.cells(group)]
+    elif target.kind == "category":
+        keys = None
+    else:
+        keys = [str(i) for i in range(len(table))]
+    valid: list[int] = []
+    if keys is None:
+        names = np.array([label(c) for c in table.cells(target.column)])
+        for name in sorted(set(names)):
+            rows = rng.permutation(np.flatnonzero(names == name))
+            valid.extend(rows[: round(share * len(rows))].tolist())
+    else:
+        names = np.array(keys)
+        for name in rng.permutation(sorted(set(keys)))[:-1]:
+            if len(valid) >= share * len(table):
+                break
+            valid.extend(np.flatnonzero(names == name).tolist())
+    if not valid and len(table) > 1 and not group:
+        valid = [int(rng.integers(len(table)))]
+    held = np.array(sorted(valid), dtype=np.int64)
+    return np.setdiff1d(np.arange(len(table)), held), held
