@@ -1,0 +1,1 @@
+"""Arrays -> numbers: scores with intervals, calibration, experts, floors."""

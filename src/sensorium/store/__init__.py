@@ -1,0 +1,20 @@
+"""Tables on disk, the media that their cells name, run folders: the only room that knows a storage engine."""
+
+from sensorium.store.media import file_of, looks_like_path, media, suffixes_of
+from sensorium.store.paths import span_of, split_span
+from sensorium.store.predictions import write_predictions
+from sensorium.store.runs import (
+    append_jsonl,
+    lock,
+    read_json,
+    read_jsonl,
+    write_bytes,
+    write_json,
+)
+from sensorium.store.sources import read
+from sensorium.store.table import Table
+
+__all__ = [
+    "Table", "append_jsonl", "file_of", "lock", "looks_like_path", "media", "read", "read_json", "read_jsonl",
+    "span_of", "split_span", "suffixes_of", "write_bytes", "write_json", "write_predictions",
+]  # fmt: skip
