@@ -1,0 +1,484 @@
+"""Model: fit, evaluate, predict, save, load."""
+
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+import sensorium
+from sensorium.api.evaluate import answers, choose, evaluate_rows, everyone, floor_table, truths, verdict
+from sensorium.api.prepare import Asked, cut, examples, load_rows, plan_task, truth_of
+from sensorium.data import Decoder, Row, decode_rows
+from sensorium.measure.baselines import fit_floors
+from sensorium.measure.experts import Experts
+from sensorium.measure.scores import headline
+from sensorium.modalities import CARRIERS
+from sensorium.network import SIZES, Network
+from sensorium.report import write_report
+from sensorium.store import Table, lock, read, read_json, write_bytes, write_json
+from sensorium.tasks import Target, Task
+from sensorium.training import Examples, Plan, Trainer, answer_all, run, threads, time_step
+from sensorium.types import InputError, Limits, Prediction
+
+FORMAT = 1  # of the run folder; a reader refuses a higher one
+MINUTES = 5.0  # training time where neither minutes nor epochs are given
+Say = Callable[[str, float, str], None]  # (stage, done 0..1, figures) -> shown to the user
+
+
+def _silent(stage: str, done: float, text: str) -> None:
+    """Show nothing."""
+
+
+class Model:
+    """Any columns in, one column out.
+
+    Args:
+        target: the column to answer.
+        inputs: the columns that go in; None: all that are not the target, `id`, `split` or the group.
+        also: further target columns that only help training.
+        columns: name -> `kind:option=value,...` where the guess from the cells is wrong.
+        size: nano, small or base; None: chosen from the machine.
+        fusion: auto, early, mid, late or tensor.
+        seed: of everything random.
+        minutes: hard budget of the training steps; epochs: a fixed number of them instead.
+        group: column whose values (subject, speaker, patient) stay on one side of the validation cut.
+        limits: what one cell may hold at most.
+    """
+
+    def __init__(
+        self, target: str, *, inputs: Sequence[str] | None = None, also: Sequence[str] = (), columns: Mapping[str, str] | None = None,
+        size: str | None = None, fusion: str = "auto", seed: int = 0, minutes: float | None = None, epochs: int | None = None,
+        group: str | None = None, limits: Limits = Limits(),
+    ):  # fmt: skip
+        if size is not None and size not in SIZES:
+            raise InputError("no such size", got=size, fix=f"one of {', '.join(SIZES)}")
+        if fusion not in ("auto", "early", "mid", "late", "tensor"):
+            raise InputError("no such fusion", got=fusion, fix="use auto, early, mid, late or tensor")
+        if (minutes is not None and not minutes > 0) or (epochs is not None and epochs < 1):
+            raise InputError(
+                "the budget must be above zero",
+                got=minutes if epochs is None else epochs,
+                fix="give minutes or epochs",
+            )
+        self.asked = Asked(
+            target=target, inputs=None if inputs is None else tuple(inputs), also=tuple(also), columns=columns, size=size,
+            fusion=fusion, seed=seed, minutes=minutes, epochs=epochs, group=group,
+        )  # fmt: skip
+        self.limits = limits
+        self.metrics: dict[str, object] = {}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the target; () for numbers."""
+        return self.task.target.classes
+
+    def fit(
+        self, data: object, *, valid: object = None, out: str | Path | None = None, say: Say = _silent
+    ) -> "Model":
+        """Train on a table and measure on held-out rows; `out` is the run folder (a temporary one where not given).
+
+        A fit with the same arguments and data on the same folder continues where the last one stopped.
+        Raises InputError for input that cannot be learned from.
+        """
+        if out is None:
+            import tempfile
+
+            with tempfile.TemporaryDirectory() as folder:
+                return self.fit(data, valid=valid, out=folder, say=say)
+        folder = Path(out)
+        with lock(folder):
+            return self._fit(read(data), None if valid is None else read(valid), folder, say)
+
+    def _fit(self, table: Table, valid: Table | None, folder: Path, say: Say) -> "Model":
+        began = time.monotonic()
+        torch.set_num_threads(threads())
+        mark = {"asked": json.loads(json.dumps(asdict(self.asked))), "data": table.fingerprint()}
+        old = read_json(folder / "model.json") if (folder / "model.json").exists() else None
+        if old is not None:
+            _check(old, folder)
+            if old["mark"] != mark:
+                raise InputError(
+                    "the folder holds another run", got=str(folder), fix="choose another -o, or delete it"
+                )
+            if old["complete"]:
+                say("fit", 1.0, "already complete")
+                return self._restore(old, folder)
+        for name in ("quarantine.jsonl", *(() if old else ("history.jsonl",))):
+            (folder / name).unlink(missing_ok=True)
+        train, held = cut(table, valid, self.asked)
+        say("look", 0.0, f"{len(train)} training and {len(held)} validation rows")
+        self.task, self.rates, remarks = plan_task(train, self.asked, self.limits)
+        train, rows, lost = self._load(train, folder, say, "read training rows")
+        held, held_rows, lost_held = (
+            self._load(held, folder, say, "read validation rows") if len(held) else (held, [], 0)
+        )
+        metric = headline(self.task.target.kind, self.task.target.counts)
+        weighted = metric == "macro_f1" and self.task.target.kind == "category"
+        fit, check = (
+            examples(t, r, self.task, weighted=weighted) for t, r in ((train, rows), (held, held_rows))
+        )
+        floors, stat_rows = self._floors(train, rows, fit, say)
+        self._build(old, fit, say)
+        self.experts = Experts(weights={"": 1.0}, prior=self._prior(weighted))
+        self._write(folder, mark, complete=False)
+        why = self._train(folder, fit, check, say)
+        self._finish(folder, mark, {
+            "held": held, "held_rows": held_rows, "check": check, "floors": floors, "metric": metric, "weighted": weighted, "why": why,
+            "train": train, "rows": rows, "lost": lost + lost_held, "remarks": remarks, "began": began,
+        })  # fmt: skip
+        say("done", 1.0, self.metrics["verdict"][0] if self.metrics.get("verdict") else "trained")  # type: ignore[index]
+        return self
+
+    def _load(self, table: Table, folder: Path, say: Say, stage: str) -> tuple[Table, list[Row], int]:
+        total = len(table)
+        return load_rows(
+            table, self.task, self.rates, self.limits, quarantine=folder / "quarantine.jsonl",
+            tick=lambda n: say(stage, n / total, f"{n} of {total}"),
+        )  # fmt: skip
+
+    def _prior(self, weighted: bool) -> tuple[float, ...]:
+        if self.task.target.kind != "category":
+            return ()
+        prior = self.task.target.prior() ** (0.5 if weighted else 1.0)
+        return tuple(float(v) for v in np.log(prior / prior.sum()))
+
+    def _floors(self, train: Table, rows: Sequence[Row], fit: Examples, say: Say):
+        target = self.task.target
+        known = [i for i, c in enumerate(fit.targets[target.column]) if c is not None]
+        say("floors", 0.0, "simple models first")
+        statistics, texts = self._simple(train.take(known), [rows[i] for i in known])
+        truth = truths(target, [fit.targets[target.column][i] for i in known])
+        return fit_floors(
+            statistics, texts, truth, kind=target.kind, classes=len(target.classes), seed=self.asked.seed
+        ), statistics
+
+    def _simple(
+        self, table: Table, rows: Sequence[Row]
+    ) -> tuple[dict[str, np.ndarray], dict[str, list[str | None]]]:
+        """Statistics of each modality, (n, d) with rows of NaN where absent, and the texts."""
+        statistics = {}
+        for m in self.task.modalities:
+            found = [m.statistics(r[m.name]) if m.name in r else None for r in rows]
+            width = next((len(f) for f in found if f is not None), 1)
+            statistics[m.name] = np.stack(
+                [np.full(width, np.nan, np.float32) if f is None else f for f in found]
+            )
+        texts = {
+            m.name: [c if isinstance(c, str) else None for c in table.cells(m.column)] for m in self.task.modalities
+            if m.carrier == "text" and m.column in table.columns
+        }  # fmt: skip
+        return statistics, texts
+
+    def _build(self, old: Mapping[str, object] | None, fit: Examples, say: Say) -> None:
+        """Make the network and the plan; the plan of an interrupted run is taken as it was."""
+        self.size = self.asked.size or ("small" if torch.cuda.is_available() else "nano")
+        torch.manual_seed(self.asked.seed)
+        self.network = Network(
+            self.task, SIZES[self.size], fusion="early" if self.asked.fusion == "auto" else self.asked.fusion
+        )
+        if old is not None:
+            self.plan = Plan(**old["plan"])  # type: ignore[arg-type]
+            return
+        rows = len(fit.rows)
+        batch = max(2, min(32, 16 if rows < 600 else 32, rows))
+        per_epoch = -(-rows // batch)
+        draft = Plan(steps=10**6, batch=batch, seed=self.asked.seed)
+        used = 0
+        if self.asked.epochs is not None:
+            steps = self.asked.epochs * per_epoch
+        else:
+            say("pace", 0.0, "measuring the pace")
+            paces = {n: self._pace(n, draft, fit) for n in sorted({1, threads()})}
+            used = min(paces, key=lambda n: paces[n])
+            pace = paces[used]
+            wanted = max(1200, min(60 * per_epoch, 6000)) if self.asked.minutes is None else 10**9
+            steps = max(20, min(wanted, int((self.asked.minutes or MINUTES) * 60 / pace * 0.92)))
+        every = max(10, min(per_epoch * 2, steps // 20))
+        patience = 0 if self.asked.epochs is not None else 12
+        self.plan = Plan(
+            steps=steps, batch=batch, seed=self.asked.seed, check=every, patience=patience, threads=used
+        )
+
+    def _pace(self, count: int, draft: Plan, fit: Examples) -> float:
+        """Seconds per step with that many threads; with busy cores several threads mostly wait for each other."""
+        torch.set_num_threads(count)
+        return time_step(self.network, self.task, draft, fit)
+
+    def _train(self, folder: Path, fit: Examples, check: Examples, say: Say) -> str:
+        torch.set_num_threads(self.plan.threads or threads())
+        trainer = Trainer(self.network, self.task, self.plan, fit)
+        trainer.resume(folder / "checkpoint")
+        budget = None if self.asked.epochs is not None else (self.asked.minutes or MINUTES) * 60
+        latest = {"valid": float("nan")}
+
+        def show(row: Mapping[str, object]) -> None:
+            latest["valid"] = float(row.get("valid", latest["valid"]))  # type: ignore[arg-type]
+            figures = f"step {row['step']}/{row['steps']} loss {row['loss']:.3f} valid {latest['valid']:.3f}"
+            say("train", row["step"] / row["steps"], figures)  # type: ignore[operator]
+
+        few = Examples(rows=check.rows[:1024], targets={k: v[:1024] for k, v in check.targets.items()})
+        if not any(c is not None for c in few.targets.get(self.task.target.column, [])):
+            few = Examples(rows=[], targets={})
+        why = run(trainer, folder=folder, valid=few, deadline_s=budget, show=show)
+        self.steps_taken, self.train_seconds = trainer.step, trainer.elapsed_s
+        return why
+
+    def _finish(self, folder: Path, mark: Mapping[str, object], found: Mapping) -> None:
+        """Choose the fusion on validation rows, measure, write the run folder."""
+        target = self.task.target
+        known = [i for i, c in enumerate(found["check"].targets[target.column]) if c is not None]
+        fusion = {
+            "chosen": self.asked.fusion,
+            "reason": "there are no validation rows to choose by",
+            "candidates": [],
+        }
+        metrics: dict[str, object] = {
+            "metric": found["metric"],
+            "rows": 0,
+            "scores": {},
+            "subsets": [],
+            "baselines": [],
+        }
+        said = truth = None
+        if known:
+            rows = [found["held_rows"][i] for i in known]
+            truth = truths(target, [found["check"].targets[target.column][i] for i in known])
+            heads, present, _ = answer_all(self.network, self.task, rows)
+            prior = (
+                np.exp(np.array(self._prior(found["weighted"]))) if target.kind == "category" else np.ones(1)
+            )
+            self.experts, fusion = choose(
+                self.task,
+                heads,
+                present,
+                truth,
+                fusion=self.asked.fusion,
+                metric=str(found["metric"]),
+                prior=prior,
+            )
+            metrics, said = evaluate_rows(self.network, self.task, self.experts, rows, truth)
+            held = found["held"].take(known)
+            statistics, texts = self._simple(held, rows)
+            metrics["baselines"] = floor_table(
+                found["floors"], statistics, texts, truth, target, str(found["metric"])
+            )
+            self._examples(folder, held, said, truth)
+        self.metrics = self._story(found, fusion, metrics)
+        if known:
+            self.metrics["verdict"] = verdict(self.metrics)
+        write_json(folder / "metrics.json", self.metrics)
+        self._write(folder, mark, complete=True)
+        write_report(folder)
+
+    def _story(
+        self, found: Mapping, fusion: Mapping[str, object], metrics: Mapping[str, object]
+    ) -> dict[str, object]:
+        target, rows = self.task.target, found["rows"]
+        names = [m.name for m in self.task.modalities]
+        patterns: dict[tuple[str, ...], int] = {}
+        for row in rows:
+            key = tuple(n for n in names if n in row)
+            patterns[key] = patterns.get(key, 0) + 1
+        return {
+            "task": {
+                "target": target.column, "kind": target.kind, "classes": list(target.classes), "also": [t.column for t in self.task.targets[1:]],
+                "inputs": [{"name": m.name, "carrier": m.carrier, "summary": f"{m.longest} steps of {m.item}"} for m in self.task.modalities],
+            },
+            "data": {
+                "source": found["train"].source, "rows": {"train": len(rows), "valid": len(found["held_rows"])},
+                "present": {n: round(sum(n in r for r in rows) / len(rows), 4) for n in names},
+                "patterns": [{"modalities": list(k), "rows": v} for k, v in sorted(patterns.items(), key=lambda p: -p[1])[:20]],
+                "class_counts": dict(zip(target.classes, target.counts, strict=True)), "quarantined": found["lost"], "warnings": found["remarks"],
+            },
+            "plan": {
+                "size": self.size, "parameters": sum(p.numel() for p in self.network.parameters()), "steps": self.steps_taken,
+                "planned_steps": self.plan.steps, "batch": self.plan.batch, "epochs": round(self.steps_taken * self.plan.batch / len(rows), 1),
+                "precision": "float32", "threads": torch.get_num_threads(), "seed": self.plan.seed, "minutes": self.asked.minutes,
+                "training_seconds": round(self.train_seconds, 1), "seconds": round(time.monotonic() - found["began"], 1), "stopped": found["why"],
+            },
+            "machine": {"python": platform.python_version(), "torch": torch.__version__, "processor": platform.machine(), "sensorium": sensorium.__version__},
+            "fusion": fusion, "split": "valid", **metrics,
+        }  # fmt: skip
+
+    def _examples(self, folder: Path, table: Table, said: np.ndarray, truth: np.ndarray) -> None:
+        """The rows that the model got most wrong, as pictures, players and plots for the report."""
+        target = self.task.target
+        if target.kind == "category":
+            wrong = 1 - said[np.arange(len(truth)), truth]
+        else:
+            wrong = np.abs(said - truth).reshape(len(truth), -1).mean(1)
+        decoder = Decoder(table, limits=self.limits, rates=self.rates)
+        shown = []
+        for row in np.argsort(-wrong)[:12]:
+            cells: dict[str, object] = {}
+            for m in self.task.modalities:
+                signal = decoder.signal(int(row), m.column, m.carrier)
+                cells[m.name] = None if signal is None else CARRIERS[m.carrier].preview(signal)
+            value, _ = self._value(said[row])
+            shown.append({
+                "id": table.ids[int(row)], "truth": str(table.cells(target.column)[int(row)]),
+                "predicted": f"{value:.4g}" if isinstance(value, float) else str(value),
+                "confidence": float(said[row].max()) if target.kind == "category" else None, "cells": cells,
+            })  # fmt: skip
+        write_json(folder / "examples.json", shown)
+
+    def _value(self, answer: np.ndarray | np.generic) -> tuple[object, dict[str, float]]:
+        target = self.task.target
+        if target.kind == "number":
+            return float(answer), {}
+        probabilities = {c: float(p) for c, p in zip(target.classes, answer, strict=True)}
+        if target.kind == "labels":
+            return tuple(c for c, p in probabilities.items() if p >= 0.5), probabilities
+        return target.classes[int(answer.argmax())], probabilities
+
+    def _decode(self, table: Table, say: Say) -> tuple[list[Row], list[str]]:
+        """Rows and, for each, why it has no answer ("" where it has one)."""
+        columns = {c for m in self.task.modalities for c in m.column.split("\n")}
+        if not columns & set(table.columns):
+            raise InputError(
+                "the table has none of the input columns",
+                got=table.columns,
+                fix=f"give {', '.join(sorted(columns))}",
+            )
+        total = len(table)
+        rows, faults = decode_rows(
+            Decoder(table, limits=self.limits, rates=self.rates), range(total), self.task.modalities,
+            tick=lambda n: say("read", n / total, f"{n} of {total}"),
+        )  # fmt: skip
+        errors = [
+            "; ".join(f"{f.column}: {f.reason}" for f in fault)
+            or ("" if row else "the row has none of the modalities")
+            for row, fault in zip(rows, faults, strict=True)
+        ]
+        return rows, errors
+
+    def predict(self, data: object, *, say: Say = _silent) -> list[Prediction]:
+        """Answer every row, in order. A row that cannot be read carries an `error` and no value."""
+        torch.set_num_threads(threads())
+        table = read(data)
+        rows, errors = self._decode(table, say)
+        good = [i for i, e in enumerate(errors) if not e]
+        ids = table.ids
+        found = [Prediction(id=i, error=e.replace("\n", " ")) for i, e in zip(ids, errors, strict=True)]
+        if good:
+            heads, present, _ = answer_all(self.network, self.task, [rows[i] for i in good])
+            said = answers(self.experts, self.task.target, heads, everyone(heads, present))
+            for i, answer in zip(good, said, strict=True):
+                value, probabilities = self._value(answer)
+                found[i] = Prediction(id=ids[i], value=value, probabilities=probabilities)
+        return found
+
+    def evaluate(self, data: object, *, say: Say = _silent) -> dict[str, object]:
+        """Measure on the rows whose target is filled: figures with intervals, every subset, robustness, confusion.
+
+        Rows that cannot be read, and classes that training never saw, are counted in `skipped` and named in `warnings`.
+        """
+        torch.set_num_threads(threads())
+        table = read(data)
+        target: Target = self.task.target
+        if target.column not in table.columns:
+            raise InputError(
+                "the table has no target column to compare with",
+                got=table.columns,
+                fix=f"add {target.column!r}",
+            )
+        known, remarks = truth_of(table, target)
+        if not len(known):
+            raise InputError(
+                "no row has a target that training knew",
+                got=f"{len(table)} rows",
+                fix=f"fill {target.column!r}",
+            )
+        part = table.take(known)
+        rows, errors = self._decode(part, say)
+        good = [i for i, e in enumerate(errors) if not e]
+        if not good:
+            raise InputError("no row can be read", got=errors[0], fix="check the input columns")
+        truth = truths(target, [target.encode(part.cells(target.column)[i]) for i in good])
+        metrics, _ = evaluate_rows(self.network, self.task, self.experts, [rows[i] for i in good], truth)
+        metrics |= {
+            "split": "given",
+            "skipped": len(table) - len(good),
+            "warnings": remarks,
+            "target": target.column,
+        }
+        metrics["verdict"] = verdict(metrics)
+        return metrics
+
+    def save(self, run_folder: str | Path) -> None:
+        """Write the model as a run folder. Raises InputError where that is not possible."""
+        folder = Path(run_folder)
+        with lock(folder):
+            self._write(
+                folder, {"asked": json.loads(json.dumps(asdict(self.asked))), "data": ""}, complete=True
+            )
+            write_json(folder / "metrics.json", self.metrics)
+
+    def _write(self, folder: Path, mark: Mapping[str, object], *, complete: bool) -> None:
+        """Weights first, description last: a description that says complete never stands beside old weights."""
+        state = {k: v.contiguous() for k, v in self.network.state_dict().items()}
+        write_bytes(folder / "model.safetensors", save_tensors(state))
+        write_json(folder / "model.json", {
+            "format": FORMAT, "sensorium": sensorium.__version__, "complete": complete, "mark": mark, "size": self.size,
+            "fusion": self.network.fusion, "plan": asdict(self.plan), "rates": self.rates,
+            "targets": [asdict(t) for t in self.task.targets],
+            "modalities": [{"name": m.name, "column": m.column, "carrier": m.carrier, "options": m.options} for m in self.task.modalities],
+            "experts": {"weights": dict(self.experts.weights), "prior": list(self.experts.prior), "lean": self.experts.lean},
+        })  # fmt: skip
+
+    def _restore(self, saved: Mapping, folder: Path) -> "Model":
+        self.size, self.rates, self.plan = saved["size"], saved["rates"], Plan(**saved["plan"])
+        modalities = tuple(
+            CARRIERS[m["carrier"]].define(m["name"], m["column"], **m["options"]) for m in saved["modalities"]
+        )
+        targets = tuple(
+            Target(**{**t, "classes": tuple(t["classes"]), "counts": tuple(t["counts"])})
+            for t in saved["targets"]
+        )
+        self.task = Task(modalities=modalities, targets=targets)
+        self.network = Network(self.task, SIZES[self.size], fusion=saved["fusion"])
+        self.network.load_state_dict(load_tensors((folder / "model.safetensors").read_bytes()))
+        self.network.eval()
+        told = saved["experts"]
+        self.experts = Experts(
+            weights=told["weights"], prior=tuple(told["prior"]), lean=told.get("lean", 0.0)
+        )
+        self.metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else {}
+        return self
+
+
+def _check(saved: Mapping[str, object], folder: Path) -> None:
+    if int(saved.get("format", 0)) > FORMAT:  # type: ignore[call-overload]
+        raise InputError(
+            "the run was written by a newer version",
+            got=f"{folder}, sensorium {saved.get('sensorium')}",
+            fix="upgrade sensorium",
+        )
+
+
+def load(run_folder: str | Path, *, limits: Limits = Limits()) -> Model:
+    """Load a run folder that `fit` or `save` wrote, finished or not. Raises InputError."""
+    folder = Path(run_folder)
+    if not (folder / "model.json").is_file():
+        raise InputError(
+            "not a run folder", got=str(folder), fix="give a folder that `sensorium fit -o` wrote"
+        )
+    saved = read_json(folder / "model.json")
+    _check(saved, folder)
+    asked = saved["mark"]["asked"]  # type: ignore[index]
+    model = Model(asked["target"], limits=limits)
+    model.asked = Asked(
+        **{
+            **asked,
+            "inputs": None if asked["inputs"] is None else tuple(asked["inputs"]),
+            "also": tuple(asked["also"]),
+        }
+    )
+    return model._restore(saved, folder)

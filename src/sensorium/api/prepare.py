@@ -1,0 +1,242 @@
+"""From a table to a task and rows in memory: kinds, rates, surveys, decoding, quarantine."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sensorium.data import Decoder, Fault, Row, decode_rows
+from sensorium.modalities import CARRIERS
+from sensorium.modalities.series import infer_rate
+from sensorium.store import Table, append_jsonl, split_span
+from sensorium.tasks import Column, Target, Task, infer_columns, infer_target, label, parse_column, split_rows
+from sensorium.training import Examples
+from sensorium.types import InputError, Limits, Modality, Signal
+
+SURVEYED = 300  # rows that options are learned from
+BAD_SHARE = 0.05  # more unreadable rows than this stop a fit
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """What the user asked for; two fits that ask the same continue each other."""
+
+    target: str
+    inputs: tuple[str, ...] | None = None
+    also: tuple[str, ...] = ()
+    columns: Mapping[str, str] | None = None
+    size: str | None = None
+    fusion: str = "auto"
+    seed: int = 0
+    minutes: float | None = None
+    epochs: int | None = None
+    group: str | None = None
+
+
+def cut(table: Table, valid: Table | None, asked: Asked) -> tuple[Table, Table]:
+    """Training and validation rows: by the column `split` where there is one; rows marked test are never opened."""
+    train = table.split("train")
+    if valid is None and train is not None:
+        valid = table.split("valid")
+    train = table if train is None else train
+    if not len(train):
+        raise InputError(
+            "no training row", got=f"{len(table)} rows, none with split = train", fix="mark rows as train"
+        )
+    filled = [i for i, c in enumerate(train.cells(asked.target)) if c is not None]
+    train = train.take(filled) if len(filled) < len(train) else train
+    if valid is not None and len(valid):
+        return train, valid
+    kind = (asked.columns or {}).get(asked.target)
+    target = infer_target(asked.target, train.cells(asked.target), kind=kind)
+    fit, held = split_rows(train, target, group=asked.group, share=0.15, seed=asked.seed)
+    return train.take(fit), train.take(held)
+
+
+def rates_of(table: Table, columns: Sequence[Column], limits: Limits) -> tuple[dict[str, float], list[str]]:
+    """Samples per second of series columns: given, or guessed where cells ask for seconds of files without a clock."""
+    rates, remarks = {}, []
+    for column in columns:
+        if column.carrier != "series":
+            continue
+        if "rate" in column.given:
+            try:
+                rates[column.name] = float(column.given["rate"])
+            except ValueError:
+                raise InputError(
+                    "a rate is a number of samples per second", got=column.given["rate"], fix="rate=360"
+                ) from None
+            continue
+        last: dict[str, float] = defaultdict(float)
+        for cell in table.cells(column.name):
+            if isinstance(cell, str) and "#t=" in cell:
+                name, span = split_span(cell)
+                if span and np.isfinite(span[1]):
+                    last[name] = max(last[name], span[1])
+        pairs = []
+        decoder = Decoder(Table(data={column.name: list(last)[:40]}, folder=table.folder), limits=limits)
+        for row, name in enumerate(list(last)[:40]):
+            signal = decoder.signal(row, column.name, "series")
+            if signal is not None and signal.rate_hz is None and signal.times_s is None:
+                pairs.append((len(signal.values), last[name]))
+        rate = infer_rate(pairs) if pairs else None
+        if rate:
+            rates[column.name] = rate
+            remarks.append(
+                f"{column.name}: no rate in the files; {rate:g} Hz fits them (override: --column {column.name}=series:rate=...)"
+            )
+    return rates, remarks
+
+
+def surveyed(table: Table, columns: Sequence[Column], decoder: Decoder, seed: int) -> tuple[Modality, ...]:
+    """Look at some rows and define a modality per column; a video column with sound gives two, table columns one."""
+    rows = np.random.default_rng(seed).permutation(len(table))[: 2 * SURVEYED]
+    found: list[Modality] = []
+    fields = [c for c in columns if c.carrier == "table"]
+    jobs = [(c.name, c.name, c.carrier, dict(c.given)) for c in columns if c.carrier != "table"]
+    jobs += [(f"{c.name}.audio", c.name, "audio", {}) for c in columns if c.carrier == "video"]
+    if fields:
+        jobs.append(("table", "\n".join(c.name for c in fields), "table", {}))
+    for name, column, carrier, given in jobs:
+        signals = _sample(decoder, rows, column, carrier)
+        if not signals and name.endswith(".audio"):
+            continue
+        if not signals:
+            raise InputError(
+                f"no cell of {column!r} could be read as {carrier}",
+                got=_first_fault(decoder, rows, column, carrier),
+                fix=f"name its kind: --column {column}=KIND",
+            )
+        options = CARRIERS[carrier].survey(signals, **given)
+        found.append(CARRIERS[carrier].define(name, column, **options))
+    return tuple(found)
+
+
+def _sample(decoder: Decoder, rows: np.ndarray, column: str, carrier: str) -> list[Signal]:
+    signals: list[Signal] = []
+    most = 60 if carrier == "video" else 2000 if carrier in ("text", "table") else SURVEYED
+    index = range(len(decoder.table)) if carrier in ("text", "table") else rows
+    for row in index:
+        try:
+            signal = decoder.signal(int(row), column, carrier)
+        except InputError:
+            continue
+        if signal is not None:
+            signals.append(signal)
+        if len(signals) >= most or (
+            column + ".audio" and carrier == "audio" and not signals and row == index[min(19, len(index) - 1)]
+        ):
+            break
+    return signals
+
+
+def _first_fault(decoder: Decoder, rows: np.ndarray, column: str, carrier: str) -> str:
+    for row in rows:
+        try:
+            decoder.signal(int(row), column, carrier)
+        except InputError as error:
+            return f"{error.wrong} ({error.got})"
+    return "only empty cells"
+
+
+def plan_task(table: Table, asked: Asked, limits: Limits) -> tuple[Task, dict[str, float], list[str]]:
+    """Read the task off the training rows: targets, modalities, rates; with remarks for the user."""
+    spoken = dict(asked.columns or {})
+    targets = [asked.target, *asked.also]
+    for name in targets:
+        if name not in table.columns:
+            raise InputError(
+                "no such target column", got=name, fix=f"the columns are {', '.join(table.columns)}"
+            )
+    found = tuple(
+        infer_target(t, table.cells(t), kind=parse_column(spoken[t])[0] if t in spoken else None)
+        for t in targets
+    )
+    columns, remarks = infer_columns(
+        table,
+        targets=targets,
+        inputs=asked.inputs,
+        spoken={k: v for k, v in spoken.items() if k not in targets},
+        group=asked.group,
+    )
+    rates, more = rates_of(table, columns, limits)
+    if table.duplicate_ids:
+        remarks.append(
+            f"{len(table.duplicate_ids)} ids stand in several rows, such as {table.duplicate_ids[0]!r}"
+        )
+    modalities = surveyed(table, columns, Decoder(table, limits=limits, rates=rates), asked.seed)
+    return Task(modalities=modalities, targets=found), rates, remarks + more
+
+
+def load_rows(
+    table: Table,
+    task: Task,
+    rates: Mapping[str, float],
+    limits: Limits,
+    *,
+    quarantine: Path | None,
+    tick: Callable[[int], None],
+) -> tuple[Table, list[Row], int]:
+    """Decode all rows; those with an unreadable cell are set aside and written to `quarantine`.
+
+    Rows without any modality are set aside too. Raises InputError where more than 5 % cannot be read.
+    """
+    decoder = Decoder(table, limits=limits, rates=rates)
+    rows, faults = decode_rows(decoder, range(len(table)), task.modalities, tick=tick)
+    good = [i for i, f in enumerate(faults) if not f and rows[i]]
+    bad = [i for i, f in enumerate(faults) if f]
+    if quarantine is not None:
+        for i in bad:
+            _note(quarantine, table, i, faults[i])
+    if len(bad) > BAD_SHARE * len(table):
+        fault = faults[bad[0]][0]
+        raise InputError(
+            f"{len(bad)} of {len(table)} rows have a cell that cannot be read",
+            got=f"row {table.ids[bad[0]]}, {fault.column}: {fault.reason}",
+            fix="repair the files, or empty the cells where nothing was recorded",
+        )
+    if not good:
+        raise InputError(
+            "no row has anything to learn from", got=f"{len(table)} rows", fix="fill some input cells"
+        )
+    return (table if len(good) == len(table) else table.take(good)), [rows[i] for i in good], len(bad)
+
+
+def _note(path: Path, table: Table, row: int, faults: Sequence[Fault]) -> None:
+    for fault in faults:
+        append_jsonl(path, {"id": table.ids[row], "row": row, "column": fault.column, "reason": fault.reason})
+
+
+def examples(table: Table, rows: Sequence[Row], task: Task, *, weighted: bool) -> Examples:
+    """Rows with their targets; rarer classes weigh more where the headline figure is macro F1."""
+    targets = {
+        t.column: [t.encode(c) for c in table.cells(t.column)]
+        if t.column in table.columns
+        else [None] * len(rows)
+        for t in task.targets
+    }
+    weight = {}
+    if weighted:
+        main = task.target
+        counts = np.array(main.counts, dtype=float)
+        share = np.sqrt(counts.sum() / np.maximum(counts, 1) / len(counts))
+        share = np.minimum(share / ((share * counts).sum() / counts.sum()), 10)
+        weight[main.column] = np.array(
+            [1.0 if c is None else share[int(c)] for c in targets[main.column]], dtype=np.float32
+        )
+    return Examples(rows=rows, targets=targets, weight=weight)
+
+
+def truth_of(table: Table, target: Target) -> tuple[np.ndarray, list[str]]:
+    """Numbers of the rows whose target is filled with something training knew, and remarks on the others."""
+    cells = table.cells(target.column)
+    known = [i for i, c in enumerate(cells) if target.encode(c) is not None]
+    unseen = sorted(
+        {label(c) for c in cells if c is not None and target.kind == "category"} - set(target.classes)
+    )
+    remarks = (
+        [f"classes that training never saw: {', '.join(unseen[:5])}; they count as wrong"] if unseen else []
+    )
+    return np.array(known, dtype=int), remarks

@@ -1,0 +1,90 @@
+"""The page: sections in order, a head that lets nothing in from outside, and nothing that needs a script."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sensorium.report.data import card, modalities_of
+from sensorium.report.examples import hardest
+from sensorium.report.learning import curves, fusion, making
+from sensorium.report.markup import Html, count, join, mapping, named, note, tag
+from sensorium.report.results import calibration, mistakes, subsets
+from sensorium.report.scores import KINDS, floors, hero
+from sensorium.report.style import STYLE
+
+POLICY = (
+    "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"  # no script, no network
+)
+WAVE = "M2 12c2.5 0 2.5-7 5-7s2.5 14 5 14 2.5-10 5-10 2.5 3 5 3"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """What the files of a run folder say; a missing file is an empty value."""
+
+    metrics: Mapping
+    history: Sequence[Mapping] = ()
+    examples: Sequence[Mapping] = ()
+    quarantine: Sequence[Mapping] = ()
+    model: Mapping = field(default_factory=dict)
+    remarks: Sequence[str] = ()  # files that could not be read
+
+
+def page(run: Run) -> str:
+    """The whole report as HTML."""
+    metrics = run.metrics
+    sections = [
+        ("floors", "Beside the floors", floors(metrics)),
+        ("data", "Data", card(metrics, run.quarantine)),
+        ("subsets", "With fewer inputs", subsets(metrics)),
+        ("mistakes", "Mistakes", mistakes(metrics)),
+        ("examples", "Hardest rows", hardest(run.examples)),
+        ("calibration", "Can its confidence be trusted?", calibration(metrics)),
+        ("learning", "Learning", curves(metrics, run.history)),
+        ("fusion", "Fusion", fusion(metrics)),
+        ("making", "How it was made", making(metrics, run.model)),
+    ]
+    target = str(mapping(metrics.get("task")).get("target") or "run")
+    links = [
+        tag("li", tag("a", {"calibration": "Calibration"}.get(key, title), href=f"#{key}"))
+        for key, title, _ in sections
+    ]
+    body = [tag("section", tag("h2", title), content, id=key) for key, title, content in sections]
+    main = tag(
+        "main", tag("header", _brand(), tag("h1", _title(metrics, target)), _subtitle(metrics)), tag("nav", tag("ul", *links), aria_label="Sections"),
+        *(tag("p", r, class_="warn") for r in run.remarks), tag("section", tag("h2", "Result", class_="unseen"), hero(metrics), id="result"), *body,
+        tag("footer", "One file, no network, no script: it can be mailed and opened anywhere."),
+    )  # fmt: skip
+    return "<!doctype html>\n" + tag("html", _head(target), tag("body", main), lang="en")
+
+
+def _head(target: str) -> Html:
+    return tag(
+        "head", tag("meta", charset="utf-8"), tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"), tag("meta", name="color-scheme", content="light dark"),
+        tag("title", f"{target}: Sensorium report"), tag("style", Html(STYLE)),
+    )  # fmt: skip
+
+
+def _brand() -> Html:
+    mark = tag("svg", tag("path", d=WAVE), viewBox="0 0 24 24", aria_hidden="true")
+    return tag("div", mark, "Sensorium report", class_="brand")
+
+
+def _title(metrics: Mapping, target: str) -> Html:
+    names = modalities_of(metrics)
+    if not names:
+        return join("Predicting ", named(target))
+    shown = [named(n) for n in (names if len(names) <= 5 else [*names[:4], f"{len(names) - 4} more inputs"])]
+    apart = [part for n in shown[:-1] for part in (n, ", ")][:-1]
+    return join("Predicting ", named(target), " from ", *apart, " and " if apart else None, shown[-1])
+
+
+def _subtitle(metrics: Mapping) -> Html:
+    task, data = mapping(metrics.get("task")), mapping(metrics.get("data"))
+    classes, rows = task.get("classes"), mapping(data.get("rows"))
+    parts = [
+        KINDS.get(str(task.get("kind")), ""),
+        f"{len(classes)} classes" if isinstance(classes, list) and classes else "",
+    ]
+    parts += [f"{count(rows['train'])} training rows" if rows.get("train") is not None else ""]
+    return note(" \u00b7 ".join(p for p in parts if p))
