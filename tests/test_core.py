@@ -12,7 +12,7 @@ from sensorium.fusion import SCHEDULES, LowRankFusion, Trunk, sight
 from sensorium.measure.experts import JOINT, Experts, fit_experts, log_softmax
 from sensorium.modalities import CARRIERS
 from sensorium.network import Network, Shape, condense
-from sensorium.nn import Attention, ConvStem
+from sensorium.nn import Attention, ConvStem, MaskedBatchNorm, within
 from sensorium.tasks import Target, Task, infer_target, split_rows
 from sensorium.tokens import SHARED, Tokens, compact, pooled
 from sensorium.training import Examples, Plan, Trainer, losses, row_losses, run, schedule
@@ -245,7 +245,7 @@ def test_compact_cuts_what_no_row_uses_and_pooled_ignores_padding():
 
 def test_conv_stem_gives_padded_rows_what_they_give_alone():
     torch.manual_seed(0)
-    stem = ConvStem(3, [(4, 5, (2,)), (6, 3, (2,)), (6, 3, (1,))])
+    stem = ConvStem(3, [(4, 5, (2,)), (6, 3, (2,)), (6, 3, (1,))]).eval()
     x = torch.randn(2, 3, 17)
     x[1, :, 9:] = 0
     y, length = stem(x, torch.tensor([17, 9]))
@@ -339,7 +339,7 @@ def test_experts_find_whom_to_trust():
     noise = rng.normal(size=(600, 3)) * 3
     voters = {"good": np.ones(600, bool), "noise": np.ones(600, bool)}
     found = fit_experts(
-        {"good": good, "noise": noise}, voters, truth, names=("good", "noise"), prior=np.ones(3) / 3
+        {"good": good, "noise": noise}, voters, truth, start={"good": 1.0, "noise": 1.0}, prior=np.ones(3) / 3
     )
     assert found.weights["good"] > 5 * found.weights["noise"]
     said = found.combine({"good": good, "noise": noise}, voters).argmax(1)
@@ -414,3 +414,21 @@ def test_weights_that_overfitted_are_given_up_for_the_best_ones(tmp_path):
     why = run(trainer, folder=tmp_path, valid=other, deadline_s=None)
     assert "overfitted" in why
     assert all(torch.equal(v, trainer.kept[k]) for k, v in trainer.network.state_dict().items())
+
+
+def test_batch_norm_of_real_positions_equals_the_reference_and_knows_no_padding():
+    torch.manual_seed(0)
+    ours, theirs = MaskedBatchNorm(5), torch.nn.BatchNorm1d(5, momentum=0.05)
+    x, length = torch.randn(4, 5, 9), torch.tensor([9, 4, 1, 6])
+    keep = within(length, 9).float()[:, None]
+    real = torch.cat([row[:, :n] for row, n in zip(x, length.tolist(), strict=True)], 1)[None]
+    want = theirs(real)
+    got = ours(x * keep, keep)
+    torch.testing.assert_close(
+        torch.cat([row[:, :n] for row, n in zip(got, length.tolist(), strict=True)], 1)[None], want
+    )
+    torch.testing.assert_close(ours.mean, theirs.running_mean)
+    torch.testing.assert_close(
+        ours.variance, theirs.running_var, atol=0.01, rtol=0.05
+    )  # theirs divides by n - 1
+    assert torch.isfinite(MaskedBatchNorm(5)(torch.randn(1, 5, 1), None)).all()  # one row, one position

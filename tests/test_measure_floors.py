@@ -8,7 +8,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from sensorium.measure.baselines import fit_floors
-from sensorium.measure.learners import columns, fit_linear, telling, vectorisers
+from sensorium.measure.learners import columns, fit_forest, fit_linear, telling, vectorisers
 from sensorium.types import InputError
 
 
@@ -213,3 +213,31 @@ def test_the_most_telling_columns_are_kept():
 def test_texts_that_share_nothing_have_no_vocabulary():
     assert vectorisers([" ", ""], most=10) == []
     assert len(vectorisers(["abc def", "abc xyz"], most=10)) == 2
+
+
+@pytest.mark.parametrize("kind", ["category", "labels", "number"])
+def test_the_arrays_of_a_forest_answer_as_scikit_learn_does(kind):
+    from sklearn.ensemble import ExtraTreesRegressor, RandomForestClassifier
+
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 6, (300, 5)).astype(np.float64) / 3  # equal values: bounds are met exactly
+    truth = (x[:, 0] * 3).astype(int) % 3
+    target = {
+        "category": truth,
+        "labels": np.stack([truth == 0, truth == 1, truth < 9], 1),
+        "number": x[:, 1],
+    }
+    ours = fit_forest(x, target[kind], kind=kind, classes=4, weight=None, seconds=0.0, seed=0)
+    if kind == "number":
+        theirs = ExtraTreesRegressor(
+            10, min_samples_leaf=2, max_features=0.3, random_state=0, warm_start=True
+        )
+        want = theirs.fit(x, target[kind]).predict(x)[:, None]
+    else:
+        theirs = RandomForestClassifier(10, max_features="sqrt", random_state=0, warm_start=True)
+        said = theirs.fit(x, target[kind]).predict_proba(x)
+        if kind == "category":
+            want = np.concatenate([said, np.zeros((300, 1))], 1)  # the fourth class has no row
+        else:
+            want = np.stack([said[0][:, 1], said[1][:, 1], np.ones(300)], 1)
+    np.testing.assert_allclose(ours.answers(x), want, atol=1e-6)

@@ -14,30 +14,36 @@ def within(length: Int[Tensor, " n"], steps: int) -> Bool[Tensor, "n steps"]:
     return torch.arange(steps, device=length.device)[None] < length[:, None]
 
 
-class SampleNorm(nn.Module):
-    """Layer norm over all channels and real positions of a sample, (n, channels, *space) (arXiv:1607.06450).
+class MaskedBatchNorm(nn.Module):
+    """Batch norm of (n, channels, *space) over real positions only (arXiv:1502.03167, sec. 3).
 
-    Unlike batch norm it knows no other row: a row's answer does not depend on its neighbours, a batch of one
-    trains, and replaying an encoder in pieces gives the gradients of the whole. Unlike a norm of each position by
-    itself it keeps how strong one moment is beside another, which tells most in a recording.
+    In training the statistics are those of the batch, padding left out; answers use their running averages, so a
+    row's answer depends neither on its neighbours nor on its padding. Small convolutional networks learn from few
+    rows several times faster with it than with a norm inside each sample.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, *, momentum: float = 0.05):
         super().__init__()
         self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+        self.momentum = momentum
 
     def forward(self, x: Tensor, keep: Tensor | None) -> Tensor:
-        """`keep` is 1 where a position is real, 0 in padding, and broadcasts to `x`; None: all are real."""
-        if keep is None:
-            return F.group_norm(x, 1, self.weight, self.bias, 1e-5)
-        axes = tuple(range(1, x.ndim))
-        x = x * keep
-        count = (keep.sum(axes, keepdim=True) * (x[0].numel() // keep[0].numel())).clamp(min=1)
-        mean = x.sum(axes, keepdim=True) / count
-        gap = (x - mean) * keep
-        scale = ((gap * gap).sum(axes, keepdim=True) / count + 1e-5).rsqrt()
-        wide = (1, -1, *[1] * (x.ndim - 2))
-        return gap * scale * self.weight.view(wide) + self.bias.view(wide)
+        """`keep` is 1 where a position is real, 0 in padding, (n, 1, *space) or less wide; None: all are real."""
+        mean, variance = self.get_buffer("mean"), self.get_buffer("variance")
+        if keep is None or not self.training:
+            many = self.training and x[:, 0].numel() > 1  # one value has no spread
+            return F.batch_norm(x, mean, variance, self.weight, self.bias, many, self.momentum, 1e-5)
+        axes, wide = (0, *range(2, x.ndim)), (1, -1, *[1] * (x.ndim - 2))
+        count = (keep.sum() * (x[:, 0].numel() // keep.numel())).clamp(min=1)
+        now = (x * keep).sum(axes) / count
+        gap = (x - now.view(wide)) * keep
+        spread = (gap * gap).sum(axes) / count
+        with torch.no_grad():
+            mean.lerp_(now, self.momentum)
+            variance.lerp_(spread, self.momentum)
+        return gap * ((spread + 1e-5).rsqrt() * self.weight).view(wide) + self.bias.view(wide)
 
 
 class ConvBlock(nn.Module):
@@ -48,11 +54,11 @@ class ConvBlock(nn.Module):
         # The two classes differ only in the axes of their kernels.
         make: Callable[..., nn.Module] = {1: nn.Conv1d, 2: nn.Conv2d}[len(stride)]
         self.conv = make(inputs, outputs, kernel, stride=tuple(stride), padding=kernel // 2, bias=False)
-        self.norm = SampleNorm(outputs)
+        self.norm = MaskedBatchNorm(outputs)
         self.skip = inputs == outputs and all(s == 1 for s in stride)
 
     def forward(self, x: Tensor, keep: Tensor | None) -> Tensor:
-        """`keep` masks the positions of the output, as in `SampleNorm`; padding comes out as zero."""
+        """`keep` masks the positions of the output, as in `MaskedBatchNorm`; padding comes out as zero."""
         y = F.gelu(self.norm(self.conv(x), keep))
         y = y if keep is None else y * keep
         return x + y if self.skip else y

@@ -6,15 +6,16 @@ from itertools import combinations
 
 import numpy as np
 
-from sensorium.data import Row
-from sensorium.measure.experts import JOINT, Experts, fit_experts, log_softmax
+from sensorium.api.heads import Rows, all_heads, everyone
+from sensorium.measure.baselines import Floor
+from sensorium.measure.experts import JOINT, Experts, average, fit_average, fit_experts
 from sensorium.measure.scores import SCORERS, Score, headline, macro_f1, reliability
 from sensorium.network import Network
 from sensorium.tasks import Target, Task
-from sensorium.training import answer_all
 
 Subset = tuple[str, ...]
-LEANS = (0.0, 0.5, 1.0, 1.5)
+LEANS = (0.0, 0.5, 1.0, 1.25)
+LEAST = 0.02  # weight below which a floor has no say and is not kept
 
 
 def subsets_of(names: Sequence[str]) -> list[Subset]:
@@ -30,15 +31,7 @@ def answers(
     """(n, classes) probabilities or (n,) numbers in the target's own unit."""
     if target.kind == "category":
         return np.exp(experts.combine(heads, present))
-    total, votes = 0.0, 0.0
-    for name, weight in experts.weights.items():
-        if name in heads:
-            have = present[name][:, None] * weight
-            total, votes = total + heads[name] * have, votes + have
-    for name, logits in heads.items():
-        have = (np.asarray(votes) <= 0) * present[name][:, None]
-        total, votes = total + logits * have, votes + have * 1e-9 if np.isscalar(votes) else votes + have
-    mean = np.asarray(total) / np.maximum(votes, 1e-9)
+    mean = average(experts.weights, heads, present)
     if target.kind == "number":
         return mean[:, 0] * target.spread + target.mean
     return 1 / (1 + np.exp(-np.clip(mean, -50, 50)))
@@ -50,24 +43,36 @@ def truths(target: Target, cells: Sequence[np.ndarray | np.generic | None]) -> n
     return found * target.spread + target.mean if target.kind == "number" else found
 
 
-def everyone(heads: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Who may vote: the joint head in every row that has anything."""
-    return (
-        {**present, JOINT: np.logical_or.reduce(list(present.values()))} if JOINT in heads else dict(present)
-    )
-
-
-def candidates(names: Sequence[str], fusion: str) -> dict[str, Subset]:
-    """Which heads may answer together, by the fusion that was asked for."""
-    joint, late = (JOINT,), tuple(names)
+def candidates(task: Task, fusion: str, floors: Sequence[Floor]) -> dict[str, Subset]:
+    """Which heads may answer together, by the fusion that was asked for; only `auto` counts floors among them."""
+    own, simple = tuple(m.name for m in task.modalities), tuple(f.name for f in floors)
+    joint = (JOINT,)
     if fusion == "late":
-        return {"late": late}
-    if len(names) == 1:
-        return {"joint": joint, "joint + own heads": (JOINT, *late)}
+        return {"late": own}
     if fusion != "auto":
-        return {fusion: joint}
-    found = {"joint + late": (JOINT, *late), "joint": joint, "late": late}
-    return {**found, **{f"{n} alone": (n,) for n in names}}
+        return {"joint": joint, "joint + own heads": (JOINT, *own)} if len(own) == 1 else {fusion: joint}
+    one = len(own) == 1
+    late = "own heads" if one else "late"
+    found = {f"joint + {late}": (JOINT, *own), "joint": joint, late: own}
+    found |= {} if one else {f"{n} alone": (n,) for n in own}
+    if simple:
+        found |= {"floors": simple, f"{late} + floors": (*own, *simple)}
+        found |= {f"joint + {late} + floors": (JOINT, *own, *simple)}
+    return found
+
+
+def starts(members: Subset, floors: Sequence[Floor]) -> dict[str, float]:
+    """Weights before any row was seen: modalities as independent, the experts of one modality as its mean.
+
+    The joint head has seen everything: beside it the others correct; beside floors it counts as half.
+    """
+    kin = {f.name: f.modality for f in floors}
+    of = [kin.get(m, m) for m in members if m != JOINT]
+    share = {m: 1.0 / of.count(kin.get(m, m)) for m in members if m != JOINT}
+    if JOINT not in members:
+        return share
+    half = any(m in kin for m in members)
+    return {JOINT: 0.5 if half else 1.0, **{m: v * 0.5 if half else 0.1 for m, v in share.items()}}
 
 
 def choose(
@@ -78,26 +83,34 @@ def choose(
     *,
     fusion: str,
     metric: str,
-    prior: np.ndarray,
+    floors: Sequence[Floor] = (),
 ) -> tuple[Experts, dict[str, object]]:
     """Choose by cross-fitting on validation rows which heads answer together, and learn their weights.
 
-    Of the candidates within half a standard error of the best figure the one with the lowest loss wins. Where the
-    figure is macro F1, leaning towards rarer classes is a candidate, too: it costs likelihood and may gain F1.
+    Of the candidates within half a standard error of the best figure the one with the lowest loss wins; with floors
+    only where no candidate without them is so near, because what a network learned carries over to new people and
+    places better than statistics do. Where the figure is macro F1, leaning towards rarer classes is a candidate, too:
+    it costs likelihood and may gain F1.
     """
     target = task.target
     voters = everyone(heads, present)
-    tried = {}
-    for name, members in candidates([m.name for m in task.modalities], fusion).items():
+    simple = {f.name for f in floors}
+    tried: dict[str, tuple[float, float, dict[str, float], float]] = {}
+    for name, members in candidates(task, fusion, floors).items():
+        begin = starts(members, floors)
         for lean in LEANS if metric == "macro_f1" and target.kind == "category" else (0.0,):
-            said = _crossed(target, heads, voters, truth, members, prior, lean)
+            said = _crossed(target, heads, voters, truth, begin, lean)
             called = f"{name}, leaning to rare classes by {lean:g}" if lean else name
-            tried[called] = (*_figure(target, said, truth, metric), members, lean)
+            tried[called] = (*_figure(target, said, truth, metric), begin, lean)
     error = max(0.003, (0.25 / max(1, len(truth))) ** 0.5 * 0.5)
     best = max(t[0] for t in tried.values())
     near = {k: t for k, t in tried.items() if t[0] >= best - error}
+    learned = {k: t for k, t in near.items() if not simple & set(t[2])}
+    near = learned or near
     chosen = min(near, key=lambda k: near[k][1])
-    experts = replace(_fitted(target, heads, voters, truth, tried[chosen][2], prior), lean=tried[chosen][3])
+    experts = replace(_fitted(target, heads, voters, truth, tried[chosen][2]), lean=tried[chosen][3])
+    said_little = {n for n, w in experts.weights.items() if n in simple and w < LEAST}
+    experts = replace(experts, weights={n: w for n, w in experts.weights.items() if n not in said_little})
     others = sorted((k for k in tried if k != chosen), key=lambda k: -tried[k][0])
     rest = ", ".join(f"{k} {tried[k][0]:.3f}" for k in others[:4])
     reason = f"{metric} {tried[chosen][0]:.3f} on {len(truth)} validation rows" + (
@@ -112,18 +125,26 @@ def choose(
     }
 
 
-def _fitted(target: Target, heads, voters, truth: np.ndarray, members: Subset, prior: np.ndarray) -> Experts:
-    if target.kind == "category" and len(truth) >= 10:
-        return fit_experts(heads, voters, truth, names=members, prior=prior)
-    log_prior = tuple(float(v) for v in np.log(prior)) if target.kind == "category" else ()
-    return Experts(
-        weights={n: 1.0 / len(members) if target.kind != "category" else 1.0 for n in members},
-        prior=log_prior,
-    )
+def _fitted(target: Target, heads, voters, truth: np.ndarray, begin: Mapping[str, float]) -> Experts:
+    prior = target.prior() if target.kind == "category" else np.ones(1)
+    if len(truth) < 10:
+        return Experts(
+            weights=dict(begin), prior=tuple(np.log(prior).tolist()) if target.kind == "category" else ()
+        )
+    if target.kind == "category":
+        return fit_experts(heads, voters, truth, start=begin, prior=prior)
+    wanted = (truth - target.mean) / target.spread if target.kind == "number" else truth
+
+    def loss(mean: np.ndarray) -> float:
+        if target.kind == "number":
+            return float(((mean[:, 0] - wanted) ** 2).mean())
+        return float((np.logaddexp(0, mean) - wanted * mean).mean())
+
+    return fit_average(heads, voters, start=begin, loss=loss)
 
 
 def _crossed(
-    target: Target, heads, voters, truth: np.ndarray, members: Subset, prior: np.ndarray, lean: float
+    target: Target, heads, voters, truth: np.ndarray, begin: Mapping[str, float], lean: float
 ) -> np.ndarray:
     """Answers to each half of the rows with weights learned on the other half."""
     rows = np.arange(len(truth))
@@ -133,7 +154,7 @@ def _crossed(
         if not len(ask):
             continue
         part = fit if len(fit) else ask
-        experts = _fitted(target, _rows(heads, part), _rows(voters, part), truth[part], members, prior)
+        experts = _fitted(target, _rows(heads, part), _rows(voters, part), truth[part], begin)
         experts = replace(experts, lean=lean)
         said = answers(experts, target, _rows(heads, ask), _rows(voters, ask))
         out = np.zeros((len(rows), *said.shape[1:])) if out is None else out
@@ -165,27 +186,27 @@ def _figure(target: Target, said: np.ndarray, truth: np.ndarray, metric: str) ->
 
 
 def evaluate_rows(
-    network: Network, task: Task, experts: Experts, rows: Sequence[Row], truth: np.ndarray
+    network: Network, task: Task, experts: Experts, floors: Sequence[Floor], rows: Rows, truth: np.ndarray
 ) -> tuple[dict[str, object], np.ndarray]:
     """All figures of the metrics file that rows and truth give, and the answers of the rows."""
     target, names = task.target, [m.name for m in task.modalities]
     subsets = subsets_of(names)
-    heads, present, fewer = answer_all(network, task, rows, subsets=subsets)
+    heads, present, fewer = all_heads(network, task, floors, rows, subsets=subsets)
     said = answers(experts, target, heads, everyone(heads, present))
     metric = headline(target.kind, target.counts)
     scorer = SCORERS[target.kind]
     by_subset: dict[Subset, np.ndarray] = {}
     table = []
     for subset in subsets:
-        part, have = _left(heads, present, fewer, subset)
+        part, have = _left(heads, present, fewer, subset, floors)
         found = answers(experts, target, part, everyone(part, have))
         by_subset[subset] = found
-        here = np.logical_and.reduce(list(have.values()))  # rows that have all of the subset
+        here = np.logical_and.reduce([have[n] for n in subset])  # rows that have all of the subset
         if here.any():
             score = scorer(found[here], truth[here])[metric]
             table.append({"modalities": list(subset), "rows": int(here.sum()), "score": score.to_json()})
     metrics: dict[str, object] = {
-        "metric": metric, "rows": len(rows), "scores": {k: s.to_json() for k, s in scorer(said, truth).items()}, "subsets": table,
+        "metric": metric, "rows": len(truth), "scores": {k: s.to_json() for k, s in scorer(said, truth).items()}, "subsets": table,
         "robustness": robustness(task, by_subset, present, truth, metric) if len(names) > 1 and len(names) <= 5 else [],
     }  # fmt: skip
     if target.kind == "category":
@@ -199,12 +220,14 @@ def evaluate_rows(
 
 
 def _left(
-    heads, present, fewer: Mapping[Subset, np.ndarray], subset: Subset
+    heads, present, fewer: Mapping[Subset, np.ndarray], subset: Subset, floors: Sequence[Floor]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    part = {n: heads[n] for n in subset}
+    """The heads that are left, and who is present, when only `subset` is sent."""
+    names = [*subset, *(f.name for f in floors if f.modality in subset)]
+    part = {n: heads[n] for n in names}
     if JOINT in heads:
         part[JOINT] = fewer[subset]
-    return part, {n: present[n] for n in subset}
+    return part, {n: present[n] for n in names}
 
 
 def robustness(
@@ -288,9 +311,7 @@ __all__ = [
     "answers",
     "choose",
     "evaluate_rows",
-    "everyone",
     "floor_table",
-    "log_softmax",
     "subsets_of",
     "truths",
     "verdict",

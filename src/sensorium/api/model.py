@@ -9,22 +9,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 import sensorium
-from sensorium.api.evaluate import answers, choose, evaluate_rows, everyone, floor_table, truths, verdict
+from sensorium.api.evaluate import answers, choose, evaluate_rows, floor_table, truths, verdict
+from sensorium.api.heads import Rows, all_heads, everyone, statistics, weighs
 from sensorium.api.prepare import Asked, cut, examples, load_rows, plan_task, truth_of
+from sensorium.api.story import hardest, patterns
 from sensorium.data import Decoder, Row, decode_rows
-from sensorium.measure.baselines import fit_floors
+from sensorium.measure.baselines import Floor, fit_floors
 from sensorium.measure.experts import Experts
+from sensorium.measure.kept import packed, unpacked
 from sensorium.measure.scores import headline
 from sensorium.modalities import CARRIERS
 from sensorium.network import SIZES, Network
 from sensorium.report import write_report
 from sensorium.store import Table, lock, read, read_json, write_bytes, write_json
 from sensorium.tasks import Target, Task
-from sensorium.training import Examples, Plan, Trainer, answer_all, run, threads, time_step
+from sensorium.training import Examples, Plan, Trainer, run, threads, time_step
 from sensorium.types import InputError, Limits, Prediction
 
 FORMAT = 1  # of the run folder; a reader refuses a higher one
@@ -72,6 +77,7 @@ class Model:
             fusion=fusion, seed=seed, minutes=minutes, epochs=epochs, group=group,
         )  # fmt: skip
         self.limits = limits
+        self.floors: tuple[Floor, ...] = ()  # those that have a say in the answers
         self.metrics: dict[str, object] = {}
 
     @property
@@ -120,17 +126,17 @@ class Model:
             self._load(held, folder, say, "read validation rows") if len(held) else (held, [], 0)
         )
         metric = headline(self.task.target.kind, self.task.target.counts)
-        weighted = metric == "macro_f1" and self.task.target.kind == "category"
         fit, check = (
-            examples(t, r, self.task, weighted=weighted) for t, r in ((train, rows), (held, held_rows))
+            examples(t, r, self.task, weighted=weighs(self.task.target))
+            for t, r in ((train, rows), (held, held_rows))
         )
-        floors, stat_rows = self._floors(train, rows, fit, say)
+        floors = self._floors(self._rows(train, rows), fit, say)
         self._build(old, fit, say)
-        self.experts = Experts(weights={"": 1.0}, prior=self._prior(weighted))
+        self.experts = Experts(weights={"": 1.0}, prior=self._prior())
         self._write(folder, mark, complete=False)
         why = self._train(folder, fit, check, say)
         self._finish(folder, mark, {
-            "held": held, "held_rows": held_rows, "check": check, "floors": floors, "metric": metric, "weighted": weighted, "why": why,
+            "held": held, "held_rows": held_rows, "check": check, "floors": floors, "metric": metric, "why": why,
             "train": train, "rows": rows, "lost": lost + lost_held, "remarks": remarks, "began": began,
         })  # fmt: skip
         say("done", 1.0, self.metrics["verdict"][0] if self.metrics.get("verdict") else "trained")  # type: ignore[index]
@@ -143,38 +149,32 @@ class Model:
             tick=lambda n: say(stage, n / total, f"{n} of {total}"),
         )  # fmt: skip
 
-    def _prior(self, weighted: bool) -> tuple[float, ...]:
-        if self.task.target.kind != "category":
-            return ()
-        prior = self.task.target.prior() ** (0.5 if weighted else 1.0)
-        return tuple(float(v) for v in np.log(prior / prior.sum()))
+    def _prior(self) -> tuple[float, ...]:
+        target = self.task.target
+        return tuple(np.log(target.prior()).tolist()) if target.kind == "category" else ()
 
-    def _floors(self, train: Table, rows: Sequence[Row], fit: Examples, say: Say):
+    def _rows(self, table: Table, patches: Sequence[Row]) -> Rows:
+        """Decoded rows with their texts as written."""
+        decoder = Decoder(table, limits=self.limits, rates=self.rates)
+        texts: dict[str, list[str | None]] = {}
+        for m in self.task.modalities:
+            if m.carrier == "text":
+                found = (
+                    decoder.signal(i, m.column, "text") if m.name in row else None
+                    for i, row in enumerate(patches)
+                )  # fmt: skip
+                texts[m.name] = [None if s is None else str(s.values[0]) for s in found]
+        return Rows(patches=patches, texts=texts)
+
+    def _floors(self, rows: Rows, fit: Examples, say: Say) -> list[Floor]:
         target = self.task.target
         known = [i for i, c in enumerate(fit.targets[target.column]) if c is not None]
         say("floors", 0.0, "simple models first")
-        statistics, texts = self._simple(train.take(known), [rows[i] for i in known])
+        some = rows.take(known)
         truth = truths(target, [fit.targets[target.column][i] for i in known])
         return fit_floors(
-            statistics, texts, truth, kind=target.kind, classes=len(target.classes), seed=self.asked.seed
-        ), statistics
-
-    def _simple(
-        self, table: Table, rows: Sequence[Row]
-    ) -> tuple[dict[str, np.ndarray], dict[str, list[str | None]]]:
-        """Statistics of each modality, (n, d) with rows of NaN where absent, and the texts."""
-        statistics = {}
-        for m in self.task.modalities:
-            found = [m.statistics(r[m.name]) if m.name in r else None for r in rows]
-            width = next((len(f) for f in found if f is not None), 1)
-            statistics[m.name] = np.stack(
-                [np.full(width, np.nan, np.float32) if f is None else f for f in found]
-            )
-        texts = {
-            m.name: [c if isinstance(c, str) else None for c in table.cells(m.column)] for m in self.task.modalities
-            if m.carrier == "text" and m.column in table.columns
-        }  # fmt: skip
-        return statistics, texts
+            statistics(self.task, some), some.texts, truth, kind=target.kind, classes=len(target.classes), seed=self.asked.seed,
+        )  # fmt: skip
 
     def _build(self, old: Mapping[str, object] | None, fit: Examples, say: Say) -> None:
         """Make the network and the plan; the plan of an interrupted run is taken as it was."""
@@ -248,12 +248,11 @@ class Model:
         }
         said = truth = None
         if known:
-            rows = [found["held_rows"][i] for i in known]
+            held = found["held"].take(known)
+            rows = self._rows(held, [found["held_rows"][i] for i in known])
             truth = truths(target, [found["check"].targets[target.column][i] for i in known])
-            heads, present, _ = answer_all(self.network, self.task, rows)
-            prior = (
-                np.exp(np.array(self._prior(found["weighted"]))) if target.kind == "category" else np.ones(1)
-            )
+            single = [f for f in found["floors"] if f.modality] if self.asked.fusion == "auto" else []
+            heads, present, _ = all_heads(self.network, self.task, single, rows)
             self.experts, fusion = choose(
                 self.task,
                 heads,
@@ -261,15 +260,15 @@ class Model:
                 truth,
                 fusion=self.asked.fusion,
                 metric=str(found["metric"]),
-                prior=prior,
+                floors=single,
             )
-            metrics, said = evaluate_rows(self.network, self.task, self.experts, rows, truth)
-            held = found["held"].take(known)
-            statistics, texts = self._simple(held, rows)
+            self.floors = tuple(f for f in single if f.name in self.experts.weights)
+            metrics, said = evaluate_rows(self.network, self.task, self.experts, self.floors, rows, truth)
             metrics["baselines"] = floor_table(
-                found["floors"], statistics, texts, truth, target, str(found["metric"])
+                found["floors"], statistics(self.task, rows), rows.texts, truth, target, str(found["metric"])
             )
-            self._examples(folder, held, said, truth)
+            decoder = Decoder(held, limits=self.limits, rates=self.rates)
+            write_json(folder / "examples.json", hardest(self.task, decoder, said, truth, self._value))
         self.metrics = self._story(found, fusion, metrics)
         if known:
             self.metrics["verdict"] = verdict(self.metrics)
@@ -281,11 +280,6 @@ class Model:
         self, found: Mapping, fusion: Mapping[str, object], metrics: Mapping[str, object]
     ) -> dict[str, object]:
         target, rows = self.task.target, found["rows"]
-        names = [m.name for m in self.task.modalities]
-        patterns: dict[tuple[str, ...], int] = {}
-        for row in rows:
-            key = tuple(n for n in names if n in row)
-            patterns[key] = patterns.get(key, 0) + 1
         return {
             "task": {
                 "target": target.column, "kind": target.kind, "classes": list(target.classes), "also": [t.column for t in self.task.targets[1:]],
@@ -293,8 +287,8 @@ class Model:
             },
             "data": {
                 "source": found["train"].source, "rows": {"train": len(rows), "valid": len(found["held_rows"])},
-                "present": {n: round(sum(n in r for r in rows) / len(rows), 4) for n in names},
-                "patterns": [{"modalities": list(k), "rows": v} for k, v in sorted(patterns.items(), key=lambda p: -p[1])[:20]],
+                "present": {m.name: round(sum(m.name in r for r in rows) / len(rows), 4) for m in self.task.modalities},
+                "patterns": patterns(self.task, rows),
                 "class_counts": dict(zip(target.classes, target.counts, strict=True)), "quarantined": found["lost"], "warnings": found["remarks"],
             },
             "plan": {
@@ -306,28 +300,6 @@ class Model:
             "machine": {"python": platform.python_version(), "torch": torch.__version__, "processor": platform.machine(), "sensorium": sensorium.__version__},
             "fusion": fusion, "split": "valid", **metrics,
         }  # fmt: skip
-
-    def _examples(self, folder: Path, table: Table, said: np.ndarray, truth: np.ndarray) -> None:
-        """The rows that the model got most wrong, as pictures, players and plots for the report."""
-        target = self.task.target
-        if target.kind == "category":
-            wrong = 1 - said[np.arange(len(truth)), truth]
-        else:
-            wrong = np.abs(said - truth).reshape(len(truth), -1).mean(1)
-        decoder = Decoder(table, limits=self.limits, rates=self.rates)
-        shown = []
-        for row in np.argsort(-wrong)[:12]:
-            cells: dict[str, object] = {}
-            for m in self.task.modalities:
-                signal = decoder.signal(int(row), m.column, m.carrier)
-                cells[m.name] = None if signal is None else CARRIERS[m.carrier].preview(signal)
-            value, _ = self._value(said[row])
-            shown.append({
-                "id": table.ids[int(row)], "truth": str(table.cells(target.column)[int(row)]),
-                "predicted": f"{value:.4g}" if isinstance(value, float) else str(value),
-                "confidence": float(said[row].max()) if target.kind == "category" else None, "cells": cells,
-            })  # fmt: skip
-        write_json(folder / "examples.json", shown)
 
     def _value(self, answer: np.ndarray | np.generic) -> tuple[object, dict[str, float]]:
         target = self.task.target
@@ -368,7 +340,8 @@ class Model:
         ids = table.ids
         found = [Prediction(id=i, error=e.replace("\n", " ")) for i, e in zip(ids, errors, strict=True)]
         if good:
-            heads, present, _ = answer_all(self.network, self.task, [rows[i] for i in good])
+            some = self._rows(table if len(good) == len(table) else table.take(good), [rows[i] for i in good])
+            heads, present, _ = all_heads(self.network, self.task, self.floors, some)
             said = answers(self.experts, self.task.target, heads, everyone(heads, present))
             for i, answer in zip(good, said, strict=True):
                 value, probabilities = self._value(answer)
@@ -402,7 +375,8 @@ class Model:
         if not good:
             raise InputError("no row can be read", got=errors[0], fix="check the input columns")
         truth = truths(target, [target.encode(part.cells(target.column)[i]) for i in good])
-        metrics, _ = evaluate_rows(self.network, self.task, self.experts, [rows[i] for i in good], truth)
+        some = self._rows(part.take(good), [rows[i] for i in good])
+        metrics, _ = evaluate_rows(self.network, self.task, self.experts, self.floors, some, truth)
         metrics |= {
             "split": "given",
             "skipped": len(table) - len(good),
@@ -425,12 +399,16 @@ class Model:
         """Weights first, description last: a description that says complete never stands beside old weights."""
         state = {k: v.contiguous() for k, v in self.network.state_dict().items()}
         write_bytes(folder / "model.safetensors", save_tensors(state))
+        floors, arrays = packed(self.floors)
+        if floors:
+            write_bytes(folder / "floors.safetensors", save_arrays(arrays))
         write_json(folder / "model.json", {
             "format": FORMAT, "sensorium": sensorium.__version__, "complete": complete, "mark": mark, "size": self.size,
             "fusion": self.network.fusion, "plan": asdict(self.plan), "rates": self.rates,
             "targets": [asdict(t) for t in self.task.targets],
             "modalities": [{"name": m.name, "column": m.column, "carrier": m.carrier, "options": m.options} for m in self.task.modalities],
             "experts": {"weights": dict(self.experts.weights), "prior": list(self.experts.prior), "lean": self.experts.lean},
+            "floors": floors,
         })  # fmt: skip
 
     def _restore(self, saved: Mapping, folder: Path) -> "Model":
@@ -450,6 +428,8 @@ class Model:
         self.experts = Experts(
             weights=told["weights"], prior=tuple(told["prior"]), lean=told.get("lean", 0.0)
         )
+        if saved.get("floors"):
+            self.floors = unpacked(saved["floors"], load_arrays((folder / "floors.safetensors").read_bytes()))
         self.metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else {}
         return self
 

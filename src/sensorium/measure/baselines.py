@@ -11,11 +11,14 @@ import numpy as np
 
 from sensorium.measure.learners import (
     CHARACTERS,
+    Columns,
+    Forest,
+    Linear,
+    Terms,
     columns,
     counted,
     fit_forest,
     fit_linear,
-    forest_answers,
     telling,
     vectorisers,
 )
@@ -40,7 +43,55 @@ class Floor:
     name: str
     modality: str  # "" for one that looks at all of them, or at none
     answer: Answer
-    seconds: float
+    seconds: float = 0.0
+    share: tuple[float, ...] = ()  # of each class in the rows as it weighed them; () for labels and numbers
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ByStatistics:
+    """Answers from the statistics of one modality; rows without it get the prior."""
+
+    modality: str
+    ready: Columns
+    some: np.ndarray  # which of the kept columns a linear model reads; empty for a forest, which reads all
+    model: Forest | Linear
+    prior: np.ndarray  # (classes,), or () in the target's unit
+    centre: float = 0.0  # a linear model's numbers are multiplied by `spread`, and `centre` is added
+    spread: float = 1.0
+
+    def __call__(self, statistics: Statistics, texts: Texts) -> np.ndarray:
+        matrix = statistics[self.modality]
+        found = _present(matrix)
+        out = np.tile(self.prior, (len(matrix), *[1] * self.prior.ndim)).astype(np.float64)
+        if found.any():
+            out[found] = self._answers(matrix[found]).reshape(-1, *self.prior.shape)
+        return out
+
+    def _answers(self, matrix: np.ndarray) -> np.ndarray:
+        if isinstance(self.model, Forest):
+            return self.model.answers(self.ready.filled(matrix))
+        return self.model.answers(self.ready.standard(matrix)[:, self.some]) * self.spread + self.centre
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ByText:
+    """Answers from the words and letters of one text modality; rows without it get the prior."""
+
+    modality: str
+    terms: tuple[Terms, ...]
+    model: Linear
+    prior: np.ndarray
+    centre: float = 0.0
+    spread: float = 1.0
+
+    def __call__(self, statistics: Statistics, texts: Texts) -> np.ndarray:
+        found = np.array([_written(c) for c in texts[self.modality]], dtype=bool)
+        out = np.tile(self.prior, (len(found), *[1] * self.prior.ndim)).astype(np.float64)
+        if found.any():
+            written = [str(c) for c in texts[self.modality] if _written(c)]
+            said = self.model.answers(counted(self.terms, written)) * self.spread + self.centre
+            out[found] = said.reshape(-1, *self.prior.shape)
+        return out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,10 +107,6 @@ class _Job:
     centre: float
     spread: float
     seed: int
-
-    def in_unit(self, answers: np.ndarray) -> np.ndarray:
-        """Numbers of a linear model back in the target's unit."""
-        return answers * self.spread + self.centre if self.kind == "number" else answers
 
 
 def fit_floors(
@@ -101,9 +148,9 @@ def fit_floors(
         answer = fit(max(0.05, (until - began) * share / left))
         left -= share
         if answer is not None:
-            floors.append(
-                Floor(name=name, modality=modality, answer=answer, seconds=time.monotonic() - began)
-            )
+            share = _share(job, weighed="+ linear" not in name or "tf-idf" in name)
+            took = time.monotonic() - began
+            floors.append(Floor(name=name, modality=modality, answer=answer, seconds=took, share=share))
     members = [f for f in floors[1:] if f.modality]
     if len({f.modality for f in members}) > 1:
         spent = sum(f.seconds for f in members)
@@ -111,6 +158,14 @@ def fit_floors(
             Floor(name="late average", modality="", answer=_late(members, job.prior), seconds=spent)
         )
     return floors
+
+
+def _share(job: _Job, *, weighed: bool) -> tuple[float, ...]:
+    if job.kind != "category":
+        return ()
+    weight = job.weight if weighed and job.weight is not None else np.ones(len(job.truth))
+    counts = np.bincount(job.truth, weights=weight, minlength=job.classes) + 1e-3
+    return tuple((counts / counts.sum()).tolist())
 
 
 def _plans(job: _Job, statistics: Statistics, texts: Texts, picked: np.ndarray) -> list[tuple]:
@@ -162,20 +217,24 @@ def _forest(job: _Job, name: str, matrix: np.ndarray, rows: np.ndarray) -> Calla
         ready = columns(matrix[rows])
         if not ready.keep.any():
             return None
-        weight = _of(job.weight, rows)
-        model = fit_forest(
-            ready.filled(matrix[rows]),
-            job.truth[rows],
-            kind=job.kind,
-            weight=weight,
-            seconds=seconds,
-            seed=job.seed,
-        )
-        return _where_present(
-            job, name, lambda m: forest_answers(model, ready.filled(m), kind=job.kind, classes=job.classes)
+        model = _trees(job, ready.filled(matrix[rows]), rows, seconds)
+        return ByStatistics(
+            modality=name, ready=ready, some=np.zeros(0, int), model=model, prior=np.asarray(job.prior)
         )
 
     return fit
+
+
+def _trees(job: _Job, x: np.ndarray, rows: np.ndarray, seconds: float) -> Forest:
+    return fit_forest(
+        x,
+        job.truth[rows],
+        kind=job.kind,
+        classes=job.classes,
+        weight=_of(job.weight, rows),
+        seconds=seconds,
+        seed=job.seed,
+    )
 
 
 def _linear(job: _Job, name: str, matrix: np.ndarray, rows: np.ndarray) -> Callable[[float], Answer | None]:
@@ -186,7 +245,15 @@ def _linear(job: _Job, name: str, matrix: np.ndarray, rows: np.ndarray) -> Calla
         x, target = ready.standard(matrix[rows]), job.target[rows]
         some = telling(x, target)
         model = fit_linear(x[:, some], target, kind=job.kind, weight=None, decay=50.0, seconds=seconds)
-        return _where_present(job, name, lambda m: job.in_unit(model.answers(ready.standard(m)[:, some])))
+        return ByStatistics(
+            modality=name,
+            ready=ready,
+            some=some,
+            model=model,
+            prior=np.asarray(job.prior),
+            centre=job.centre,
+            spread=job.spread,
+        )
 
     return fit
 
@@ -196,24 +263,22 @@ def _tfidf(
 ) -> Callable[[float], Answer | None]:
     def fit(seconds: float) -> Answer | None:
         written = [str(cells[i]) for i in rows]
-        makers = vectorisers(written, most=int(np.clip(1e6 / max(1, job.classes), 2000, 50_000)))
-        if not makers:
+        terms = vectorisers(written, most=int(np.clip(1e6 / max(1, job.classes), 2000, 50_000)))
+        if not terms:
             return None
-        x = counted(makers, written)
+        x = counted(terms, written)
         model = fit_linear(
             x, job.target[rows], kind=job.kind, weight=_of(job.weight, rows), decay=1.0, seconds=seconds
         )
-
-        def answer(statistics: Statistics, texts: Texts) -> np.ndarray:
-            found = np.array([_written(c) for c in texts[name]], dtype=bool)
-            out = np.tile(job.prior, (len(found), *[1] * job.prior.ndim))
-            if found.any():
-                out[found] = job.in_unit(
-                    model.answers(counted(makers, [str(c) for c in texts[name] if _written(c)]))
-                )
-            return out
-
-        return answer
+        prior = np.asarray(job.prior)
+        return ByText(
+            modality=name,
+            terms=tuple(terms),
+            model=model,
+            prior=prior,
+            centre=job.centre,
+            spread=job.spread,
+        )
 
     return fit
 
@@ -230,18 +295,10 @@ def _joint(job: _Job, statistics: Statistics, rows: np.ndarray) -> Callable[[flo
         ready = columns(matrix)
         if not ready.keep.any():
             return None
-        weight = _of(job.weight, rows)
-        model = fit_forest(
-            ready.filled(matrix),
-            job.truth[rows],
-            kind=job.kind,
-            weight=weight,
-            seconds=seconds,
-            seed=job.seed,
-        )
+        model = _trees(job, ready.filled(matrix), rows, seconds)
 
         def answer(found: Statistics, texts: Texts) -> np.ndarray:
-            said = forest_answers(model, ready.filled(beside(found)), kind=job.kind, classes=job.classes)
+            said = model.answers(ready.filled(beside(found))).reshape(-1, *np.shape(job.prior))
             none = ~np.logical_or.reduce([_present(found[n]) for n in names])
             said[none] = job.prior
             return said
@@ -249,18 +306,6 @@ def _joint(job: _Job, statistics: Statistics, rows: np.ndarray) -> Callable[[flo
         return answer
 
     return fit
-
-
-def _where_present(job: _Job, name: str, answers: Callable[[np.ndarray], np.ndarray]) -> Answer:
-    def answer(statistics: Statistics, texts: Texts) -> np.ndarray:
-        matrix = statistics[name]
-        found = _present(matrix)
-        out = np.tile(job.prior, (len(matrix), *[1] * job.prior.ndim)).astype(np.float64)
-        if found.any():
-            out[found] = answers(matrix[found])
-        return out
-
-    return answer
 
 
 def _late(members: Sequence[Floor], prior: np.ndarray) -> Answer:

@@ -5,7 +5,7 @@ for modalities that are independent given the class, with each expert's temperat
 (Genest & Zidek 1986; arXiv:1410.7827). An absent modality drops out of the sum.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,27 +52,27 @@ def fit_experts(
     present: Mapping[str, np.ndarray],
     truth: np.ndarray,
     *,
-    names: tuple[str, ...],
+    start: Mapping[str, float],
     prior: np.ndarray,
     decay: float = 0.02,
     rounds: int = 300,
 ) -> Experts:
-    """Learn the non-negative weights of the experts in `names` by minimising the mean loss on held-out rows.
+    """Learn the non-negative weights of the experts in `start` by minimising the mean loss on held-out rows.
 
     heads: name -> (n, classes) logits; present: name -> (n,) bool; truth: (n,) class numbers; prior: (classes,)
-    probabilities. `decay` pulls the logarithm of each weight to that of an equal share, so few rows move little.
+    probabilities. `decay` pulls the logarithm of each weight to that of its start, so few rows move little.
     Multiplicative gradient steps: the loss is convex in the weights.
     """
     log_prior = np.log(np.maximum(prior, 1e-6))
     log_prior -= np.log(np.exp(log_prior).sum())
+    names, begin = tuple(start), np.array(list(start.values()))
     evidence = [np.where(present[n][:, None], log_softmax(heads[n]) - log_prior, 0.0) for n in names]
-    start = np.array([1.0 if n == JOINT or JOINT not in names else 0.1 for n in names])
-    weights, rows, speed = start.copy(), np.arange(len(truth)), 0.2
+    weights, rows, speed = begin.copy(), np.arange(len(truth)), 0.2
     last = np.inf
     for _ in range(rounds):
         logits = log_prior + sum(w * e for w, e in zip(weights, evidence, strict=True))
         logp = log_softmax(logits)
-        pull = np.log(weights / start)
+        pull = np.log(weights / begin)
         loss = -logp[rows, truth].mean() + decay * (pull**2).sum() / 2
         gap = np.exp(logp)
         gap[rows, truth] -= 1
@@ -82,3 +82,51 @@ def fit_experts(
         weights = np.clip(weights * np.exp(np.clip(-speed * slope * 10, -0.5, 0.5)), 1e-3, 8.0)
     chosen = {n: round(float(w), 6) for n, w in zip(names, weights, strict=True)}
     return Experts(weights=chosen, prior=tuple(float(v) for v in log_prior))
+
+
+def average(
+    weights: Mapping[str, float], heads: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Weighted mean of the present heads, (n, outputs); for numbers, and for the logits of several labels.
+
+    A row for which no named expert is present falls back to the mean of its present heads, then to zeros.
+    """
+    total, votes = (
+        np.zeros(next(iter(heads.values())).shape),
+        np.zeros((len(next(iter(present.values()))), 1)),
+    )
+    for name, weight in weights.items():
+        if name in heads:
+            have = present[name][:, None] * weight
+            total, votes = total + heads[name] * have, votes + have
+    lone = votes[:, 0] <= 0
+    for name in heads:
+        have = (present[name] & lone)[:, None]
+        total, votes = total + heads[name] * have, votes + have
+    return total / np.maximum(votes, 1e-9)
+
+
+def fit_average(
+    heads: Mapping[str, np.ndarray],
+    present: Mapping[str, np.ndarray],
+    *,
+    start: Mapping[str, float],
+    loss: Callable[[np.ndarray], float],
+    decay: float = 0.02,
+) -> Experts:
+    """Learn the positive weights of `average` by minimising `loss` of its (n, outputs) on held-out rows.
+
+    `decay` pulls the logarithm of each weight to that of its start. Few weights, so slopes are differences.
+    """
+    from scipy.optimize import minimize
+
+    names, begin = tuple(start), np.log(np.array(list(start.values())))
+
+    def cost(logs: np.ndarray) -> float:
+        weights = dict(zip(names, np.exp(logs), strict=True))
+        return loss(average(weights, heads, present)) + decay * float(((logs - begin) ** 2).sum()) / 2
+
+    found = minimize(
+        cost, begin, method="L-BFGS-B", bounds=[(-7.0, 3.0)] * len(names), options={"maxiter": 50}
+    )
+    return Experts(weights={n: round(float(np.exp(w)), 6) for n, w in zip(names, found.x, strict=True)})

@@ -1,12 +1,13 @@
 """Small learners that the floors are made of: forests by scikit-learn, linear models that stop at a time."""
 
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-TREES = 300
+TREES = 150  # more are hardly better, and a run keeps those that have a say
 DIMS = 512  # most columns of a linear model
 CHARACTERS = 1000  # of a text that the tf-idf reads
 
@@ -50,10 +51,39 @@ def telling(x: np.ndarray, target: np.ndarray, most: int = DIMS) -> np.ndarray:
     return np.sort(np.argsort(-strength.max(1), kind="stable")[:most])
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forest:
+    """The trees of a scikit-learn forest as arrays, so that a run folder holds numbers and never a pickle."""
+
+    root: np.ndarray  # (trees,) number of each tree's first node
+    column: np.ndarray  # (nodes,) which column a node asks, -1 in a leaf
+    bound: np.ndarray  # (nodes,) go left where the column is at most this
+    left: np.ndarray  # (nodes,)
+    right: np.ndarray  # (nodes,)
+    value: np.ndarray  # (nodes, c) float32: probabilities, a probability per label, or one number
+
+    def answers(self, x: np.ndarray) -> np.ndarray:
+        """(n, d) -> (n, c): the mean over the trees."""
+        x = x.astype(np.float32)  # as scikit-learn compares
+        out = np.empty((len(x), self.value.shape[1]))
+        size = max(1, 2_000_000 // len(self.root))  # rows at a time, for the memory's sake
+        for first in range(0, len(x), size):
+            out[first : first + size] = self._block(x[first : first + size])
+        return out
+
+    def _block(self, x: np.ndarray) -> np.ndarray:
+        node = np.repeat(self.root[None], len(x), 0)
+        rows = np.arange(len(x))[:, None]
+        while ((asked := self.column[node]) >= 0).any():
+            goes = x[rows, np.maximum(asked, 0)] <= self.bound[node]
+            node = np.where(asked < 0, node, np.where(goes, self.left[node], self.right[node]))
+        return self.value[node].mean(1, dtype=np.float64)
+
+
 def fit_forest(
-    x: np.ndarray, truth: np.ndarray, *, kind: str, weight: np.ndarray | None, seconds: float, seed: int
-):
-    """Fit a forest with as many trees as the seconds allow, 10 to 300. Returns the scikit-learn model."""
+    x: np.ndarray, truth: np.ndarray, *, kind: str, classes: int, weight: np.ndarray | None, seconds: float, seed: int
+) -> Forest:  # fmt: skip
+    """Fit a forest by scikit-learn with as many trees as the seconds allow, 10 to TREES."""
     from sklearn.ensemble import ExtraTreesRegressor, RandomForestClassifier
 
     few = 10
@@ -70,19 +100,46 @@ def fit_forest(
     if more > few:
         model.set_params(n_estimators=more)
         model.fit(x, truth, sample_weight=weight)
-    return model
+    return _arrays(model, kind, classes)
 
 
-def forest_answers(model, x: np.ndarray, *, kind: str, classes: int) -> np.ndarray:
-    """(n, classes) probabilities or (n,) numbers of a fitted forest."""
+def _arrays(model, kind: str, classes: int) -> Forest:
+    trees = [e.tree_ for e in model.estimators_]
+    start = np.cumsum([0, *(t.node_count for t in trees)])
+    shift = np.repeat(start[:-1], np.diff(start))
+    column = np.concatenate([t.feature for t in trees])
+    return Forest(
+        root=start[:-1].astype(np.int32),
+        column=np.where(column < 0, -1, column).astype(np.int32),
+        bound=_down(np.concatenate([t.threshold for t in trees])),
+        left=(np.concatenate([t.children_left for t in trees]) + shift).astype(np.int32),
+        right=(np.concatenate([t.children_right for t in trees]) + shift).astype(np.int32),
+        value=np.concatenate([_values(t.value, model, kind, classes) for t in trees]).astype(np.float32),
+    )
+
+
+def _down(bound: np.ndarray) -> np.ndarray:
+    """The largest float32 at or below each bound: for float32 columns every comparison stays as it was."""
+    near = bound.astype(np.float32)
+    return np.where(near > bound, np.nextafter(near, np.float32(-np.inf)), near).astype(np.float32)
+
+
+def _values(value: np.ndarray, model, kind: str, classes: int) -> np.ndarray:
+    """(nodes, outputs, most classes) of scikit-learn -> (nodes, c)."""
     if kind == "number":
-        return model.predict(x)
+        return value[:, 0, :1]
+    share = value / np.maximum(value.sum(2, keepdims=True), 1e-12)
     if kind == "labels":
-        each = zip(model.predict_proba(x), model.classes_, strict=True)
-        return np.stack([p[:, 1] if p.shape[1] > 1 else np.full(len(p), float(c[0])) for p, c in each], 1)
-    out = np.zeros((len(x), classes))
-    out[:, model.classes_] = model.predict_proba(x)
+        known = model.classes_ if isinstance(model.classes_, list) else [model.classes_]
+        return np.stack([_yes(share[:, i], c) for i, c in enumerate(known)], 1)
+    out = np.zeros((len(value), classes))
+    out[:, model.classes_] = share[:, 0, : len(model.classes_)]
     return out
+
+
+def _yes(share: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The probability of a label; one that never varied in training keeps its value."""
+    return share[:, 1] if len(known) > 1 else np.full(len(share), float(known[0]))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,25 +225,50 @@ def _loss(logits: np.ndarray, target: np.ndarray, kind: str) -> tuple[np.ndarray
     return cost, np.exp(yes) - target
 
 
-def vectorisers(texts: Sequence[str], *, most: int) -> list:
-    """Fitted tf-idf of 1-2 words and of 3-5 letters within words; those that find nothing to count are left out."""
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """A tf-idf over words or over letters: what scikit-learn learned, as plain values."""
+
+    letters: bool  # 3-5 letters within words; else 1-2 words
+    vocabulary: tuple[str, ...]  # in the order of the columns
+    idf: np.ndarray  # (terms,)
+
+    def counted(self, texts: Sequence[str]):
+        """Sparse (n, terms) of texts."""
+        return self._maker.transform([t[:CHARACTERS] for t in texts])
+
+    @functools.cached_property
+    def _maker(self):
+        maker = _vectoriser(self.letters, vocabulary=self.vocabulary)
+        maker.idf_ = self.idf
+        return maker
+
+
+def _vectoriser(letters: bool, **options: object):
     from sklearn.feature_extraction.text import TfidfVectorizer
 
+    words = {"ngram_range": (1, 2), "token_pattern": r"(?u)\w+|[^\w\s]"}
+    kind = {"analyzer": "char_wb", "ngram_range": (3, 5)} if letters else words
+    return TfidfVectorizer(sublinear_tf=True, dtype=np.float64, **kind, **options)
+
+
+def vectorisers(texts: Sequence[str], *, most: int) -> list[Terms]:
+    """Learn a tf-idf of 1-2 words and of 3-5 letters; one that finds nothing to count is left out."""
     rare = 2 if len(texts) > 50 else 1
-    words = {"ngram_range": (1, 2), "token_pattern": r"(?u)\w+|[^\w\s]", "max_features": most}
-    letters = {"analyzer": "char_wb", "ngram_range": (3, 5), "max_features": most}
     found = []
-    for options in (words, letters):
-        maker = TfidfVectorizer(sublinear_tf=True, min_df=rare, dtype=np.float64, **options)
+    for letters in (False, True):
+        maker = _vectoriser(letters, min_df=rare, max_features=most)
         try:
-            found.append(maker.fit([t[:CHARACTERS] for t in texts]))
+            maker.fit([t[:CHARACTERS] for t in texts])
         except ValueError:  # an empty vocabulary: every text is blank or unlike all others
             continue
+        names = tuple(str(n) for n in maker.get_feature_names_out())
+        found.append(Terms(letters=letters, vocabulary=names, idf=np.asarray(maker.idf_, dtype=np.float64)))
     return found
 
 
-def counted(makers: Sequence, texts: Sequence[str]):
+def counted(terms: Sequence[Terms], texts: Sequence[str]):
     """Sparse (n, terms) of texts."""
     from scipy.sparse import hstack
 
-    return hstack([m.transform([t[:CHARACTERS] for t in texts]) for m in makers], format="csr")
+    return hstack([t.counted(texts) for t in terms], format="csr")

@@ -1,0 +1,46 @@
+"""What a report shows of rows: which inputs they have, and the ones that were answered worst."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from sensorium.data import Decoder, Row
+from sensorium.modalities import CARRIERS
+from sensorium.tasks import Task
+
+Value = Callable[[np.ndarray], tuple[object, Mapping[str, float]]]
+
+
+def patterns(task: Task, rows: Sequence[Row]) -> list[dict[str, object]]:
+    """The 20 most frequent sets of inputs that rows have together."""
+    counts: dict[tuple[str, ...], int] = {}
+    for row in rows:
+        key = tuple(m.name for m in task.modalities if m.name in row)
+        counts[key] = counts.get(key, 0) + 1
+    return [
+        {"modalities": list(k), "rows": v} for k, v in sorted(counts.items(), key=lambda p: -p[1])[:20]
+    ]  # fmt: skip
+
+
+def hardest(
+    task: Task, decoder: Decoder, said: np.ndarray, truth: np.ndarray, value: Value, *, most: int = 12
+) -> list[dict[str, object]]:
+    """The rows that the model got most wrong, with a small preview of every cell."""
+    target, table = task.target, decoder.table
+    if target.kind == "category":
+        wrong = 1 - said[np.arange(len(truth)), truth]
+    else:
+        wrong = np.abs(said - truth).reshape(len(truth), -1).mean(1)
+    shown = []
+    for row in np.argsort(-wrong)[:most]:
+        cells: dict[str, object] = {}
+        for m in task.modalities:
+            signal = decoder.signal(int(row), m.column, m.carrier)
+            cells[m.name] = None if signal is None else CARRIERS[m.carrier].preview(signal)
+        answer, _ = value(said[row])
+        shown.append({
+            "id": table.ids[int(row)], "truth": str(table.cells(target.column)[int(row)]),
+            "predicted": f"{answer:.4g}" if isinstance(answer, float) else str(answer),
+            "confidence": float(said[row].max()) if target.kind == "category" else None, "cells": cells,
+        })  # fmt: skip
+    return shown
