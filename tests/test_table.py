@@ -54,13 +54,31 @@ def test_numbers_are_scaled_and_categories_coded():
     assert (patches[patches[:, :, 2] == 0] == 0).all()
 
 
-def test_a_new_category_has_its_own_code_and_wild_numbers_are_clipped():
+def test_a_new_category_has_its_own_code_and_large_numbers_are_clipped():
     modality = learned(rows())
     assert modality.patches(read(age=1e29, town="Rome", smokes=True))[:2].tolist() == [[8, 0, 1], [0, 255, 1]]
-    broken = modality.patches(read(age="many", town="Oslo", smokes=True))
-    assert broken[0].tolist() == [0, 0, 0]
-    for wild in (float("inf"), 10**400, "1e400"):
-        assert np.isfinite(modality.patches(read(age=wild, town="Oslo", smokes=True))).all()
+    for gone in ("NA", " n/a ", "?", "NaN"):
+        assert modality.patches(read(age=gone, town="Oslo", smokes=True))[0].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("field", "cell"),
+    [
+        ("age", "many"), ("age", float("inf")), ("age", 10**400), ("age", "1e400"), ("age", "-inf"), ("age", [3]), ("age", b"3"),
+        ("town", ["Oslo"]), ("town", {"a": 1}), ("town", np.zeros(3)), ("town", b"Oslo"),
+    ],
+)  # fmt: skip
+def test_a_cell_of_another_kind_is_no_empty_cell(field, cell):
+    modality = learned(rows())
+    with pytest.raises(InputError, match=f"'{field}' should hold"):
+        modality.patches(read(**{"age": 33, "town": "Oslo", "smokes": True, field: cell}))
+
+
+def test_a_few_odd_cells_among_training_rows_do_not_spoil_a_field():
+    odd = [read(a="oops", b="x"), read(a=float("inf"), b=["y"])]
+    fields = TABLE.survey([*(read(a=i, b="xy"[i % 2]) for i in range(98)), *odd])["fields"]
+    assert fields[0]["mean"] == pytest.approx(48.5, abs=1)
+    assert fields[1]["categories"] == ["x", "y"]
 
 
 def test_one_category_may_be_written_in_several_ways():

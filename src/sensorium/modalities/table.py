@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from sensorium.types import Carrier, InputError, Limits, Media, Modality, Signal
 
 MOST = 250  # categories of a field that get a code of their own
 OTHER = 255  # the code of a category that training did not have
+# What people write where a number is missing.
+MISSING = frozenset({"na", "n/a", "nan", "null", "none", "?", "-", "--", "."})
 
 
 def decode(media: Media, limits: Limits) -> Signal | None:
@@ -34,11 +36,18 @@ def _empty(cell: object) -> bool:
 
 def number(cell: object) -> float | None:
     """Read a cell as a finite number within float32, or None."""
+    if not _scalar(cell):
+        return None
     try:
         value = float(cell)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         return None
     return value if math.isfinite(value) and abs(value) < 1e30 else None
+
+
+def _scalar(cell: object) -> bool:
+    """Whether a cell can be a number or the name of a category; lists, arrays, bytes and pictures cannot."""
+    return isinstance(cell, str | int | float | np.generic)
 
 
 def word(cell: object) -> str:
@@ -61,7 +70,7 @@ def survey(signals: Sequence[Signal], **given: object) -> dict[str, object]:
         )
     fields = []
     for i, name in enumerate(signals[0].channels):
-        cells = [s.values[i] for s in signals if s.values[i] is not None]
+        cells = [s.values[i] for s in signals if _scalar(s.values[i])]
         numbers = [v for v in map(number, cells) if v is not None]
         if cells and len(numbers) > 0.95 * len(cells) and not any(isinstance(c, bool) for c in cells):
             low, middle, high = np.percentile(numbers, [5, 50, 95])
@@ -96,10 +105,12 @@ def define(name: str, column: str, *, fields: list[dict[str, object]]) -> Modali
             cell = found.get(str(field["name"]))
             if cell is None:
                 continue
-            if "categories" in field:
+            if "categories" in field and _scalar(cell):
                 out[i] = 0, codes[i].get(word(cell), OTHER), 1
-            elif (value := number(cell)) is not None:
+            elif "mean" in field and (value := number(cell)) is not None:
                 out[i] = np.clip((value - field["mean"]) / field["spread"], -8, 8), 0, 1  # type: ignore[operator]
+            elif "categories" in field or str(cell).strip().lower() not in MISSING:
+                raise _foreign(field, cell)
         return out
 
     def statistics(x: np.ndarray) -> np.ndarray:
@@ -116,6 +127,14 @@ def define(name: str, column: str, *, fields: list[dict[str, object]]) -> Modali
         statistics=statistics,
         item=(3,),
         longest=len(fields),
+    )
+
+
+def _foreign(field: Mapping[str, object], cell: object) -> InputError:
+    """A cell of another kind than in training; to pass over it would make it look like an empty one."""
+    kind = "a category" if "categories" in field else "a finite number"
+    return InputError(
+        f"{field['name']!r} should hold {kind}", got=cell, fix="correct the cell, or leave it empty"
     )
 
 
