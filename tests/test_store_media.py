@@ -139,6 +139,21 @@ def test_confined_paths_stay_inside(table, tmp_path):
     refused(read({"a": ["a.wav"]}), "a.wav", "no folder", confined=True)
 
 
+def test_a_confined_table_needs_no_reminder(table, tmp_path):
+    closed = read(table, confined=True)
+    assert read(closed).confined
+    assert closed.take([0]).confined
+    assert not table.confined
+    for cell in ("../secret.txt", {"path": "../secret.txt", "bytes": None}, str(tmp_path / "secret.txt")):
+        refused(closed, cell, "leaves the table's folder")
+        assert file_of(closed, cell) is None, "not even whether it is there"
+        assert file_of(table, cell) is not None
+    assert media(closed, "a.wav").content == b"sound"
+    (table.folder / "sub" / "way.dat").symlink_to(tmp_path / "secret.txt")
+    with pytest.raises(InputError, match="leaves the table's folder"):
+        media(closed, "sub/r.hea").beside("way.dat")
+
+
 def test_siblings(table, tmp_path):
     beside = media(table, "sub/r.hea").beside
     assert beside("r.dat") == b"data"

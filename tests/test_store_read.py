@@ -308,6 +308,8 @@ def test_bad_paths(tmp_path):
     refused(tmp_path / "folder.csv", "a folder")
     (tmp_path / "circle.csv").symlink_to(tmp_path / "circle.csv")
     refused(tmp_path / "circle.csv", "circle")
+    os.mkfifo(tmp_path / "pipe.csv")
+    refused(tmp_path / "pipe.csv", "not an ordinary file")
     (tmp_path / "link.csv").symlink_to(tmp_path / "t.csv")
     assert read(tmp_path / "link.csv").cells("a") == ["1"]
     (tmp_path / "other").mkdir()

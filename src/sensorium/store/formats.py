@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import stat
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -50,6 +51,8 @@ def read_file(path: Path) -> Table:
                 got=str(path),
                 fix=f"give one of {' '.join(SUFFIXES)}, or a folder; cells of a table name other files",
             )
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for ever, a device never end
+            raise InputError("not an ordinary file", got=str(path), fix="save the table as a file first")
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 raise InputError(

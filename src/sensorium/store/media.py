@@ -79,13 +79,13 @@ def media(table: Table, cell: object, *, confined: bool = False, limits: Limits 
         cell: a path (relative to the table's folder, absolute or `~`) with or without `#t=START,STOP`,
             a `data:` URI, bytes, {"bytes", "path"}, {"array", "sampling_rate"}, an array, a list of numbers,
             or a picture.
-        confined: refuse paths that leave the table's folder, symbolic links followed.
+        confined: refuse paths that leave the table's folder, symbolic links followed; so does a confined table.
         limits: the most that one file may hold.
 
     Raises:
         InputError: the file is missing, empty, a folder, a device, too large, unreadable; it names the cell.
     """
-    limits = limits or Limits()
+    limits, confined = limits or Limits(), confined or table.confined
     if isinstance(cell, Mapping):
         return _of_dict(table, cell, confined=confined, limits=limits)
     if isinstance(cell, bytes):
@@ -245,7 +245,9 @@ def file_of(table: Table, cell: object) -> Path | None:
         return None
     try:
         path = locate(table.folder, name)[0]
-    except InputError:
+        if table.confined:
+            path = _inside(table.folder, path, name)
+    except (OSError, RuntimeError, ValueError):  # an InputError is a ValueError
         return None
     return path if exists(path) else None
 

@@ -216,11 +216,12 @@ def lock(folder: str | Path) -> Iterator[None]:
     with file:
         _hold(file, folder)
         _sweep(folder)
-        file.truncate(0)
-        file.write(
-            f"process {os.getpid()} on {socket.gethostname()} since {datetime.datetime.now():%d %b %H:%M}\n"
-        )
-        file.flush()
+        who = f"process {os.getpid()} on {socket.gethostname()} since {datetime.datetime.now():%d %b %H:%M}\n"
+        try:  # past the buffer, which would fail a second time on closing
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), who.encode())
+        except OSError as error:
+            raise unwritable(error, folder) from error
         yield
 
 

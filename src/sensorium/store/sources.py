@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from sensorium.store.table import Table
 from sensorium.types import InputError
 
 
-def read(source: object, *, split: str | None = None) -> Table:
+def read(source: object, *, split: str | None = None, confined: bool = False) -> Table:
     """Read a table.
 
     Args:
@@ -20,6 +21,8 @@ def read(source: object, *, split: str | None = None) -> Table:
             a list of dicts, a dict of columns, a pandas or polars DataFrame, a pyarrow Table, a Hugging Face
             Dataset, a Table.
         split: keep the rows whose column `split` says so; valid, val, validation and dev are one.
+        confined: refuse cells that name files outside the table's folder, links followed: for a table that a
+            stranger sent, whose rows would else answer about any file that this process may read.
 
     Raises:
         InputError: what cannot be read, holds no rows, or none of that split.
@@ -27,6 +30,8 @@ def read(source: object, *, split: str | None = None) -> Table:
     table = source if isinstance(source, Table) else _table(source)
     if not len(table):
         raise InputError("the table holds no rows", got=table.source, fix="give at least one row")
+    if confined and not table.confined:
+        table = replace(table, confined=True)
     if split is None:
         return table
     part = table.split(split)

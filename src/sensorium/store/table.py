@@ -28,6 +28,7 @@ class Table:
     source: str = "Python"  # for messages
     notes: tuple[str, ...] = ()  # what reading had to guess, for people
     row_ids: Sequence[str] | None = None  # names of the rows where the column `id` does not give them
+    confined: bool = False  # refuse cells that name files outside the folder: for tables that a stranger sent
 
     def __post_init__(self):
         """Check once what every method relies on."""
