@@ -162,12 +162,13 @@ def predict(args: argparse.Namespace) -> None:
     from sensorium.api import load, read
     from sensorium.store import write_predictions
 
-    model = load(args.run, limits=limits)
-    found = model.predict(read(args.data, split=args.split), say=args.progress)
+    model, table = load(args.run, limits=limits), read(args.data, split=args.split)
+    found = model.predict(table, say=args.progress)
     write_predictions(Path(args.out), found, classes=model.classes)
     args.progress.close()
     bad = [p for p in found if p.error]
     lines = [f"{args.out}: {len(found)} rows, {len(bad)} of them with an error instead of an answer"]
+    lines += lacking(model, table)
     lines += [f"  {p.id}: {p.error[:200]}" for p in bad[:3]] + ["  ..."] * (len(bad) > 3)
     tell(args, {"rows": len(found), "errors": len(bad), "file": args.out}, lines)
     if len(bad) == len(found):
@@ -185,8 +186,19 @@ def evaluate(args: argparse.Namespace) -> None:
     metrics = model.evaluate(read(table, split=split), say=args.progress)
     args.progress.close()
     which = f"the rows of split {split!r}" if split else "all rows"
-    notes = [*metrics["warnings"], *[f"{metrics['skipped']} rows were skipped"] * bool(metrics["skipped"])]  # type: ignore[misc]
+    notes = [
+        *lacking(model, table),
+        *metrics["warnings"],
+        *[f"{metrics['skipped']} rows were skipped"] * bool(metrics["skipped"]),
+    ]  # type: ignore[misc]
     tell(args, metrics, [f"{args.data}: {which}", *notes, *metrics["verdict"], *subset_lines(metrics)])  # type: ignore[misc]
+
+
+def lacking(model, table) -> list[str]:
+    """A line where the table lacks input columns: that is allowed, but a renamed column looks the same."""
+    wanted = dict.fromkeys(c for m in model.task.modalities for c in m.column.split("\n"))
+    gone = [c for c in wanted if c not in table.columns]
+    return [f"no column {', '.join(gone)}: counted as empty in every row"] if gone else []
 
 
 def doctor(args: argparse.Namespace) -> None:

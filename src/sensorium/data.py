@@ -1,9 +1,10 @@
 """Samples -> Batch: decoding workers, the cache, length buckets, augmentation, the prefetching thread."""
 
+import math
 import os
 import queue
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -11,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from sensorium.modalities import CARRIERS
-from sensorium.store import Table, media, split_span
+from sensorium.modalities import CARRIERS, carrier_of
+from sensorium.store import Table, looks_like_path, media, split_span, suffixes_of
 from sensorium.tokens import Batch, Part
 from sensorium.types import InputError, Limits, Media, Modality, Signal
 
@@ -34,20 +35,30 @@ class Decoder:
     def __init__(self, table: Table, *, limits: Limits, rates: Mapping[str, float] | None = None):
         self.table, self.limits, self.rates = table, limits, dict(rates or {})
         self._whole: OrderedDict[tuple[str, str], Signal | None] = OrderedDict()
+        self._written: dict[str, bool] = {}  # column -> whether its cells name files of text
         self._lock = threading.Lock()
 
-    def signal(self, row: int, column: str, carrier: str) -> Signal | None:
-        """Decode one cell; None where it is empty or holds no such signal. Raises InputError."""
+    def signal(self, row: int, column: str, carrier: str, *, of_video: bool = False) -> Signal | None:
+        """Decode one cell; None where it is empty or holds no such signal. Raises InputError.
+
+        `of_video`: the sound of a column of videos is asked for; frames that Python handed over have none.
+        """
         if carrier == "table":
             return CARRIERS["table"].decode(Media(content=self._fields(row, column)), self.limits)
         if column not in self.table.data:
             return None
         cell = self.table.cells(column)[row]
-        if cell is None or (isinstance(cell, str) and not cell.strip()):
+        if (
+            cell is None
+            or (isinstance(cell, str) and not cell.strip())
+            or (isinstance(cell, float) and math.isnan(cell))
+        ):
             return None
-        if carrier == "text" and isinstance(cell, str):
-            return CARRIERS["text"].decode(Media(content=cell, name=column), self.limits)
-        found = media(self.table, cell)
+        if carrier == "text" and isinstance(cell, str | int | float) and not self._names_texts(column):
+            return CARRIERS["text"].decode(Media(content=str(cell), name=column), self.limits)
+        found = media(self.table, cell, limits=self.limits)
+        if of_video and isinstance(found.content, np.ndarray):
+            return None
         if column in self.rates and found.rate_hz is None:
             found = replace(found, rate_hz=self.rates[column])
         if found.span_s is not None and carrier in SLICED and isinstance(cell, str):
@@ -67,6 +78,16 @@ class Decoder:
                 self._whole.popitem(last=False)
         return signal
 
+    def _names_texts(self, column: str) -> bool:
+        """Whether the cells of a text column are names of files; a single `notes.txt` among sentences is none."""
+        if column not in self._written:
+            said = [c for c in self.table.cells(column) if isinstance(c, str) and c.strip()]
+            sample = said[:: max(1, len(said) // 200)]
+            kinds = Counter(carrier_of(s) for s in suffixes_of(sample).elements())
+            named = 2 * kinds["text"] > len(sample) and looks_like_path(self.table, sample)
+            self._written[column] = named  # two threads that both look find the same
+        return self._written[column]
+
     def _fields(self, row: int, columns: str) -> dict[str, object]:
         return {c: self.table.data[c][row] if c in self.table.data else None for c in columns.split("\n")}
 
@@ -76,9 +97,13 @@ class Decoder:
         faults: list[Fault] = []
         for modality in modalities:
             try:
-                signal = self.signal(row, modality.column, modality.carrier)
-                if signal is not None:
-                    found[modality.name] = modality.patches(signal)
+                of_video = modality.carrier == "audio" and modality.name != modality.column
+                signal = self.signal(row, modality.column, modality.carrier, of_video=of_video)
+                if signal is None:
+                    continue
+                made = modality.patches(signal)
+                if modality.carrier != "table" or made[:, 2].any():  # fields that all say NA are absent
+                    found[modality.name] = made
             except InputError as error:
                 faults.append(Fault(column=modality.column.replace("\n", ","), reason=str(error)))
             except MemoryError:

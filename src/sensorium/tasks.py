@@ -86,9 +86,19 @@ def as_number(cell: object) -> float | None:
     """Read a cell as a finite number, or None."""
     try:
         value = float(cell)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return value if math.isfinite(value) else None
+
+
+def _infinite(cell: object) -> bool:
+    """Whether a cell reads as a number, only not as a finite one: inf, 1e999."""
+    try:
+        return not math.isfinite(float(cell))  # type: ignore[arg-type]
+    except OverflowError:
+        return True
+    except (TypeError, ValueError):
+        return False
 
 
 def label(cell: object) -> str:
@@ -115,6 +125,13 @@ def infer_target(column: str, cells: Sequence[object], *, kind: str | None = Non
             f"the target column {column!r} is empty in all training rows",
             got=f"{len(cells)} rows",
             fix="fill some cells",
+        )
+    odd = next((c for c in said if not _sayable(c)), None)
+    if odd is not None:
+        raise InputError(
+            f"{column!r} holds neither names nor numbers",
+            got=type(odd).__name__,
+            fix="give text, numbers, or lists of labels",
         )
     kind = kind or target_kind(said)
     if kind == "number":
@@ -143,6 +160,13 @@ def infer_target(column: str, cells: Sequence[object], *, kind: str | None = Non
     return Target(column=column, kind=kind, classes=classes, counts=tuple(counts[c] for c in classes))
 
 
+def _sayable(cell: object) -> bool:
+    """Whether a cell can be an answer: text, a number, or a list of them (several labels)."""
+    if isinstance(cell, list | tuple):
+        return all(_sayable(c) and not isinstance(c, list | tuple) for c in cell)
+    return cell is None or isinstance(cell, str | int | float | np.generic)
+
+
 def _natural(name: str) -> tuple[int, float, str]:
     value = as_number(name)
     return (1, 0.0, name) if value is None else (0, value, name)
@@ -157,6 +181,13 @@ def target_kind(said: Sequence[object]) -> str:
     if any(isinstance(c, list | tuple) for c in said):
         return "labels"
     values = [as_number(c) for c in said]
+    wild = next((c for c, v in zip(said, values, strict=True) if v is None and _infinite(c)), None)
+    if wild is not None and sum(v is not None for v in values) > len(said) / 2:
+        raise InputError(
+            "the target holds a number that is not finite",
+            got=wild,
+            fix="correct the cell, or leave it empty",
+        )
     if all(v is not None for v in values) and not any(isinstance(c, bool) for c in said):
         distinct = len(set(values))
         whole = all(v == int(v) for v in values if v is not None)
@@ -209,15 +240,24 @@ def infer_columns(
     for name in wanted:
         if name not in table.columns:
             raise InputError("no such column", got=name, fix=f"the columns are {', '.join(table.columns)}")
+    told = [n for n in [*(inputs or []), *([group] if group else [])] if n in targets]
+    if told or len(set(targets)) < len(targets):
+        raise InputError(
+            "a target is asked for twice, or is an input too",
+            got={"targets": list(targets), "inputs": list(inputs or []), "group": group},
+            fix="name each target once, and not among --inputs or as --group",
+        )
     remarks: list[str] = []
     skip = {*targets, *KEPT, *([group] if group else [])}
-    names = list(inputs) if inputs else [c for c in table.columns if c not in skip]
+    names = list(dict.fromkeys(inputs)) if inputs else [c for c in table.columns if c not in skip]
     columns = []
     for name in names:
         carrier, given = parse_column(spoken[name]) if name in spoken else (infer_carrier(table, name), {})
         if carrier in ("number", "category"):
             carrier = "table"
         if carrier == "ignore" or carrier is None:
+            if inputs and carrier is None:
+                remarks.append(f"left out {name!r}: it is empty or never varies in the training rows")
             continue
         if carrier not in CARRIERS:
             raise InputError(
@@ -228,6 +268,10 @@ def infer_columns(
                 f"left out {name!r}: it tells {targets[0]!r} one to one; name it in --inputs to use it"
             )
             continue
+        if carrier == "table" and "\n" in name:  # which separates the names of the fields
+            raise InputError(
+                "the column's name holds a line break", got=name, fix="give it a name of one line"
+            )
         columns.append(Column(name=name, carrier=carrier, given=given))
     if not columns:
         raise InputError("no input column is left", got=names, fix="name some with --inputs")

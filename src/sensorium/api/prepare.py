@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,22 @@ from sensorium.data import Decoder, Fault, Row, decode_rows
 from sensorium.modalities import CARRIERS
 from sensorium.modalities.series import infer_rate
 from sensorium.store import Table, append_jsonl, split_span
-from sensorium.tasks import Column, Target, Task, infer_columns, infer_target, label, parse_column, split_rows
+from sensorium.tasks import (
+    Column,
+    Target,
+    Task,
+    blank,
+    infer_columns,
+    infer_target,
+    label,
+    parse_column,
+    split_rows,
+)
 from sensorium.training import Examples
 from sensorium.types import InputError, Limits, Modality, Signal
 
 SURVEYED = 300  # rows that options are learned from
+SILENT = 60  # videos that are listened to before the column counts as silent
 BAD_SHARE = 0.05  # more unreadable rows than this stop a fit
 
 
@@ -45,7 +56,7 @@ def cut(table: Table, valid: Table | None, asked: Asked) -> tuple[Table, Table]:
         raise InputError(
             "no training row", got=f"{len(table)} rows, none with split = train", fix="mark rows as train"
         )
-    filled = [i for i, c in enumerate(train.cells(asked.target)) if c is not None]
+    filled = [i for i, c in enumerate(train.cells(asked.target)) if not blank(c)]
     train = train.take(filled) if len(filled) < len(train) else train
     if valid is not None and len(valid):
         return train, valid
@@ -76,9 +87,13 @@ def rates_of(table: Table, columns: Sequence[Column], limits: Limits) -> tuple[d
                 if span and np.isfinite(span[1]):
                     last[name] = max(last[name], span[1])
         pairs = []
-        decoder = Decoder(Table(data={column.name: list(last)[:40]}, folder=table.folder), limits=limits)
+        named = replace(table, data={column.name: list(last)[:40]}, row_ids=None)
+        decoder = Decoder(named, limits=limits)
         for row, name in enumerate(list(last)[:40]):
-            signal = decoder.signal(row, column.name, "series")
+            try:
+                signal = decoder.signal(row, column.name, "series")
+            except InputError:  # its rows are set aside when they are read
+                continue
             if signal is not None and signal.rate_hz is None and signal.times_s is None:
                 pairs.append((len(signal.values), last[name]))
         rate = infer_rate(pairs) if pairs else None
@@ -92,16 +107,19 @@ def rates_of(table: Table, columns: Sequence[Column], limits: Limits) -> tuple[d
 
 def surveyed(table: Table, columns: Sequence[Column], decoder: Decoder, seed: int) -> tuple[Modality, ...]:
     """Look at some rows and define a modality per column; a video column with sound gives two, table columns one."""
-    rows = np.random.default_rng(seed).permutation(len(table))[: 2 * SURVEYED]
+    order = np.random.default_rng(seed).permutation(len(table))
     found: list[Modality] = []
+    taken = {c.name for c in columns if c.carrier != "table"}
     fields = [c for c in columns if c.carrier == "table"]
     jobs = [(c.name, c.name, c.carrier, dict(c.given)) for c in columns if c.carrier != "table"]
-    jobs += [(f"{c.name}.audio", c.name, "audio", {}) for c in columns if c.carrier == "video"]
+    jobs += [(_free(f"{c.name}.audio", taken), c.name, "audio", {}) for c in columns if c.carrier == "video"]
     if fields:
-        jobs.append(("table", "\n".join(c.name for c in fields), "table", {}))
+        jobs.append((_free("table", taken), "\n".join(c.name for c in fields), "table", {}))
     for name, column, carrier, given in jobs:
-        signals = _sample(decoder, rows, column, carrier)
-        if not signals and name.endswith(".audio"):
+        rows = _filled(table, order, column, carrier)
+        of_video = carrier == "audio" and name != column
+        signals = _sample(decoder, rows, column, carrier, of_video=of_video)
+        if not signals and of_video:
             continue
         if not signals:
             raise InputError(
@@ -114,21 +132,37 @@ def surveyed(table: Table, columns: Sequence[Column], decoder: Decoder, seed: in
     return tuple(found)
 
 
-def _sample(decoder: Decoder, rows: np.ndarray, column: str, carrier: str) -> list[Signal]:
+def _free(name: str, taken: set[str]) -> str:
+    """A name for a modality that no column has: a user's column may be called `table`."""
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
+
+
+def _filled(table: Table, order: np.ndarray, column: str, carrier: str) -> np.ndarray:
+    """Rows to look at: for words and fields the first ones, else some at random that hold something."""
+    if carrier == "table":
+        return np.arange(len(table))
+    cells = table.cells(column)
+    if carrier == "text":
+        return np.array([i for i, c in enumerate(cells) if not blank(c)], dtype=int)
+    return np.array([i for i in order if not blank(cells[i])], dtype=int)[: 2 * SURVEYED]
+
+
+def _sample(decoder: Decoder, rows: np.ndarray, column: str, carrier: str, *, of_video: bool) -> list[Signal]:
+    """Signals of some rows; of videos none after a while without a sound."""
     signals: list[Signal] = []
     most = 60 if carrier == "video" else 2000 if carrier in ("text", "table") else SURVEYED
-    index = range(len(decoder.table)) if carrier in ("text", "table") else rows
-    for row in index:
+    for looked, row in enumerate(rows):
+        if len(signals) >= most or (of_video and looked >= SILENT and not signals):
+            break
         try:
-            signal = decoder.signal(int(row), column, carrier)
+            signal = decoder.signal(int(row), column, carrier, of_video=of_video)
         except InputError:
             continue
         if signal is not None:
             signals.append(signal)
-        if len(signals) >= most or (
-            column + ".audio" and carrier == "audio" and not signals and row == index[min(19, len(index) - 1)]
-        ):
-            break
     return signals
 
 
@@ -234,9 +268,11 @@ def truth_of(table: Table, target: Target) -> tuple[np.ndarray, list[str]]:
     cells = table.cells(target.column)
     known = [i for i, c in enumerate(cells) if target.encode(c) is not None]
     unseen = sorted(
-        {label(c) for c in cells if c is not None and target.kind == "category"} - set(target.classes)
+        {label(c) for c in cells if not blank(c) and target.kind == "category"} - set(target.classes)
     )
     remarks = (
-        [f"classes that training never saw: {', '.join(unseen[:5])}; they count as wrong"] if unseen else []
+        [f"classes that training never saw: {', '.join(unseen[:5])}; their rows are left out of the figures"]
+        if unseen
+        else []
     )
     return np.array(known, dtype=int), remarks
