@@ -63,7 +63,8 @@ class Trunk(nn.Module):
             valid=tokens.valid.new_ones(batch, count),
         )
         everything = join([readout, tokens])
-        x = everything.x
+        # A weight of zero does not silence NaN or infinity, so what nobody may see is emptied first.
+        x = everything.x.masked_fill(~everything.valid[:, :, None], 0)
         masks = {policy: sight(everything, policy) for policy in set(self.policies)}
         for block, policy in zip(self.blocks, self.policies, strict=True):
             x = block(x, masks[policy])
@@ -88,6 +89,7 @@ class LowRankFusion(nn.Module):
         self, z: Float[Tensor, "batch modality dim"], present: Bool[Tensor, "batch modality"]
     ) -> Float[Tensor, "batch dim"]:
         """Fuse one vector per modality; rows of `present` that are all False give the bias alone times one."""
+        z = z.masked_fill(~present[:, :, None], 0)  # the gradient of what is left out stays finite, too
         one = torch.cat([z, z.new_ones(*z.shape[:2], 1)], -1)
         product = z.new_ones(z.shape[0], len(self.mix), z.shape[2])
         for m, factor in enumerate(self.factors):

@@ -80,6 +80,6 @@ def pooled(tokens: Tokens) -> Float[Tensor, "batch twice"]:
     """Mean and maximum over the valid tokens, side by side: (batch, 2 * dim); zeros for a row without any."""
     keep = tokens.valid[:, :, None]
     count = keep.sum(1).clamp(min=1)
-    mean = (tokens.x * keep).sum(1) / count
+    mean = tokens.x.masked_fill(~keep, 0).sum(1) / count  # not times zero, which keeps NaN
     top = tokens.x.masked_fill(~keep, float("-inf")).amax(1)
     return torch.cat([mean, torch.where(keep.any(1), top, torch.zeros_like(top))], -1)
