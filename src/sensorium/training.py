@@ -162,13 +162,9 @@ class Trainer:
                 epoch = step // per_epoch
                 cut = buckets(lengths, self.plan.batch, np.random.default_rng([self.plan.seed, epoch]))
             index = cut[step % per_epoch]
-            strength = (
-                self.plan.augment
-                * min(
-                    1.0, max(0.0, (epochs - 12) / 30)
-                )  # few epochs are better spent on the rows as they are
-                * min(1.0, 0.3 + step / per_epoch / 5)
-            )
+            # Few epochs, and the first ones of many, are better spent on the rows nearly as they are.
+            ramp = min(1.0, epochs / 12) * min(1.0, 0.3 + step / per_epoch / 5)
+            strength = self.plan.augment * ramp
             rng = np.random.default_rng([self.plan.seed, epoch, step, 1])
             changed = [augmented(self.examples.rows[i], self.task.modalities, rng, strength) for i in index]
             yield self.examples.batch(self.task, index, changed)

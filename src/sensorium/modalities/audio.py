@@ -276,16 +276,14 @@ def augment(
     """Change a clip as rooms, microphones and speakers do: (frames, bands) in and out, 10 % more or fewer.
 
     Noise comes to half of the clips at any strength: it costs little, and without it a recogniser breaks down
-    at 10 dB. The rest grows with `strength` 0..1: another tilt, speed and voice, and masks (arXiv:1904.08779,
+    at 10 dB. The rest grows with `strength` 0..1: another room, speed and voice, and masks (arXiv:1904.08779,
     sec. 2).
     """
     noisy = rng.random() < 0.5 and np.ptp(mel) > 1e-3
     out = with_noise(mel, rng) if noisy else mel
     if strength <= 0:
         return standardised(out) if noisy else mel
-    position = np.linspace(-1, 1, mel.shape[1], dtype=np.float32)
-    bend = rng.uniform(-0.35, 0.35) * position + rng.uniform(-0.2, 0.2) * position**2
-    out = moved(out + (strength * bend).astype(np.float32), rng, strength)
+    out = moved(coloured(out, rng, strength), rng, strength)
     if len(out) > longest:
         start = int(rng.integers(0, len(out) - longest + 1))
         out = out[start : start + longest]
@@ -306,6 +304,20 @@ def with_noise(mel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     power = power + flicker * colour.astype(np.float32)
     floor = power.max() * np.float32(10 ** (-FLOOR_DB / 10))
     return np.log(np.maximum(power, floor)) * np.float32(10 / np.log(10) * np.ptp(mel) / FLOOR_DB)
+
+
+def coloured(mel: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
+    """Hear through another room and microphone: a smooth random filter over the bands, where there is any sound.
+
+    Four cosines, each with a spread of half the clip's own (in its unit) over its number.
+    """
+    place = np.linspace(0, np.pi, mel.shape[1])
+    order = np.arange(1, 5)
+    size, phase = rng.normal(0, 0.5 / order), rng.uniform(0, 2 * np.pi, 4)
+    curve = (size[:, None] * np.cos(order[:, None] * place + phase[:, None])).sum(0)
+    low, spread = mel.min(), mel.std()
+    loud = mel > low + 0.05 * spread  # silence stays silence
+    return np.maximum(mel + (strength * spread * curve).astype(np.float32) * loud, low)
 
 
 def moved(mel: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
