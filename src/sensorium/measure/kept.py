@@ -37,7 +37,7 @@ def packed(floors: Sequence[Floor]) -> tuple[list[dict[str, object]], Arrays]:
             said["kind"] = model.kind
             found |= {"slope": model.slope, "start": model.start}
         told.append(said)
-        arrays |= {f"{number}/{k}": np.ascontiguousarray(v) for k, v in found.items()}
+        arrays |= {f"{number}/{k}": np.array(v, order="C") for k, v in found.items()}
     return told, arrays
 
 
