@@ -163,6 +163,16 @@ def test_a_video_of_one_frame_is_answered(model, world):
     answered(model, world, "clip", np.full((1, 16, 16, 3), 90, np.uint8))
 
 
+def test_videos_of_python_train_beside_videos_with_sound(world):
+    """Frames in an array have no sound; the sound of the files must not make them unreadable."""
+    frames = [np.full((3, 16, 16, 3), 40 + 60 * (i % 3), np.uint8) for i in range(24)]
+    cells = [frames[i] if i % 2 else c for i, c in enumerate(world.cells("clip"))]
+    table = replace(world, data={"clip": cells, "label": world.cells("label")}, row_ids=None)
+    model = sm.Model("label", columns={"clip": "video"}, epochs=1).fit(table)
+    assert [m.name for m in model.task.modalities] == ["clip", "clip.audio"]
+    assert model.metrics["data"]["quarantined"] == 0
+
+
 @pytest.mark.parametrize(
     "text", ["\U0001f600\U0001f680\u200d\U0001f525", "שלום עולם, مرحبا", "a\r\nb", "\u202egnihton", "e\u0301" * 400, "x", 7, 2.5, True]
 )  # fmt: skip

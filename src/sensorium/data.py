@@ -66,6 +66,11 @@ class Decoder:
             return None if whole is None else whole.cut(*found.span_s)
         return CARRIERS[carrier].decode(found, self.limits)
 
+    def of(self, row: int, modality: Modality) -> Signal | None:
+        """Decode the cell that holds a modality; None where it is absent. Raises InputError."""
+        of_video = modality.carrier == "audio" and modality.name != modality.column
+        return self.signal(row, modality.column, modality.carrier, of_video=of_video)
+
     def _of_file(self, name: str, carrier: str, found: Media) -> Signal | None:
         with self._lock:
             if (name, carrier) in self._whole:
@@ -97,8 +102,7 @@ class Decoder:
         faults: list[Fault] = []
         for modality in modalities:
             try:
-                of_video = modality.carrier == "audio" and modality.name != modality.column
-                signal = self.signal(row, modality.column, modality.carrier, of_video=of_video)
+                signal = self.of(row, modality)
                 if signal is None:
                     continue
                 made = modality.patches(signal)

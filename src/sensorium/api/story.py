@@ -35,7 +35,7 @@ def hardest(
     for row in np.argsort(-wrong)[:most]:
         cells: dict[str, object] = {}
         for m in task.modalities:
-            signal = decoder.signal(int(row), m.column, m.carrier)
+            signal = decoder.of(int(row), m)
             cells[m.name] = None if signal is None else CARRIERS[m.carrier].preview(signal)
         answer, _ = value(said[row])
         shown.append({
