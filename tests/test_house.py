@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "sensorium"
 FILES = sorted(SOURCE.rglob("*.py"))
+OTHERS = sorted(p for folder in ("tests", "benchmarks") for p in (ROOT / folder).rglob("*.py"))
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 HEAVY = (
     "torch",
@@ -85,10 +86,14 @@ def test_the_version_is_the_package_s():
     assert told.group(1) == sensorium.__version__
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_sizes(path):
+@pytest.mark.parametrize("path", [*FILES, *OTHERS], ids=name_of)
+def test_files_stay_short(path):
     lines = path.read_text(encoding="utf-8").count("\n")
     assert lines <= 500, f"{name_of(path)} has {lines} lines: give the room walls (make it a folder)"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_functions_stay_short(path):
     for node in functions(path):
         size = node.end_lineno - node.lineno + 1
         assert size <= 60, f"{name_of(path)}:{node.lineno} {node.name} has {size} lines: name its parts"
