@@ -22,6 +22,7 @@ _USUAL = """
 """
 RATES = tuple(float(rate) for rate in _USUAL.split())  # samples per second that devices have
 BIG = 1e30  # readings beyond it are as good as broken, and their squares would overflow
+STILL = 0.25  # standard deviations of training: a channel that moves less in a recording is not blown up to it
 CLIP = 10.0  # most standard deviations that a patch shows
 
 
@@ -307,7 +308,7 @@ def patches(signal: Signal, *, plan: Plan) -> np.ndarray:
     coarse = resampled(scaled, steps)
     own = coarse - np.nan_to_num(_quiet(np.nanmean, coarse))
     spread = np.nan_to_num(_quiet(np.nanstd, coarse))
-    parts = [np.clip(coarse, -CLIP, CLIP), np.clip(own / np.maximum(spread, 1e-3), -CLIP, CLIP)]
+    parts = [np.clip(coarse, -CLIP, CLIP), np.clip(own / np.maximum(spread, STILL), -CLIP, CLIP)]
     if plan.texture:
         parts += _texture(scaled, coarse, steps)
     parts = [np.nan_to_num(p) for p in parts]
@@ -341,7 +342,7 @@ def _gaps(signal: Signal, steps: int, length: int) -> np.ndarray:
 
 
 def augment(x: np.ndarray, rng: np.random.Generator, strength: float, *, plan: Plan) -> np.ndarray:
-    """Crop to 80-100 %, change the speed by up to 20 %, scale and drop channels, add noise."""
+    """Crop to 80-100 %, change the speed by up to 20 %, scale and drop channels, add noise, lose a span of time."""
     c = plan.channels
     kept = len(x) * (1 - 0.2 * strength * rng.random())
     speed = 1 + 0.2 * strength * rng.uniform(-1, 1)
@@ -356,9 +357,13 @@ def augment(x: np.ndarray, rng: np.random.Generator, strength: float, *, plan: P
     gain *= rng.random(c) >= (0.1 * strength if c > 1 else 0.0)
     noise = rng.normal(0, 0.05 * strength, live.shape)
     live[:] = (live + noise) * gain
+    wide = int(rng.integers(0, round(0.15 * strength * len(x)) + 1))
+    start = int(rng.integers(0, len(x) - wide + 1))
+    live[start : start + wide] = 0
     if plan.missing:
         mask = x[:, -c - plan.irregular : x.shape[1] - plan.irregular]
         mask[:] = (mask > 0.5) & (gain > 0)
+        mask[start : start + wide] = 0
         live *= mask[:, None]
     return x
 

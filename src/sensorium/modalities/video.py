@@ -279,7 +279,7 @@ def patches(signal: Signal, *, side: int, frames: int, channels: int) -> np.ndar
 
 
 def augment(clip: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Change a clip as another camera would: one affine, one colour change, another speed and start.
+    """Change a clip as another camera would: one affine, one colour change, another speed and start, a frozen span.
 
     (frames, side, side, C) uint8 in and out; `strength` 0..1, at 0 nothing changes.
     """
@@ -288,7 +288,11 @@ def augment(clip: np.ndarray, rng: np.random.Generator, strength: float) -> np.n
     middle = (len(clip) - 1) / 2
     speed, shift = 1 + rng.uniform(-0.15, 0.15) * strength, rng.uniform(-0.06, 0.06) * strength * len(clip)
     places = (np.arange(len(clip)) - middle) * speed + middle + shift
-    clip = clip[np.clip(places.round().astype(int), 0, len(clip) - 1)]
+    places = np.clip(places.round().astype(int), 0, len(clip) - 1)
+    wide = int(rng.integers(0, round(0.15 * strength * len(clip)) + 1))
+    start = int(rng.integers(0, len(clip) - wide))
+    places[start : start + wide] = places[start]  # the camera hangs
+    clip = clip[places]
     coefficients = affine(rng, clip.shape[1], strength)
     return recoloured(np.stack([warped(frame, coefficients) for frame in clip]), rng, strength)
 
