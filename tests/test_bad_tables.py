@@ -1,5 +1,7 @@
 """Tables, targets, places and disks as people really have them: refused with one clear message, or learned from all the same."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -186,3 +188,57 @@ def test_predictions_onto_a_full_disk(plain, tmp_path, capsys):
             main([*ask, str(place)])
         assert ended.value.code == 2
         assert match in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def finished(plain, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    plain.fit(NUMBERS, out=folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "match"),
+    [
+        ("model.json", b"{", "cannot be read"), ("model.json", b"", "cannot be read"), ("model.json", b"[]", "does not describe a run"),
+        ("model.json", b"null", "does not describe a run"), ("model.json", b'{"format": "x"}', "does not describe a run"),
+        ("model.json", b'{"format": 1}', "does not describe a run"), ("model.json", b'{"format": 999}', "newer version"),
+        ("model.safetensors", b"", "damaged"), ("model.safetensors", b"words instead of weights", "damaged"), ("model.safetensors", None, "damaged"),
+    ],
+)  # fmt: skip
+def test_a_damaged_run_is_told(finished, tmp_path, name, content, match):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / name).write_bytes((run / name).read_bytes()[:2000] if content is None else content)
+    with pytest.raises(sm.InputError, match=match):
+        sm.load(run)
+    with pytest.raises(sm.InputError, match=match):
+        sm.Model("y", epochs=1).fit(NUMBERS, out=run)
+
+
+@pytest.mark.parametrize(
+    "name", ["quarantine.jsonl", "history.jsonl", "checkpoint", "model.safetensors", "report.html"]
+)
+def test_what_is_in_the_way_inside_a_run_folder_is_told(tmp_path, name):
+    if name == "checkpoint":
+        (tmp_path / name).write_bytes(b"x")
+    else:
+        (tmp_path / name).mkdir()
+    with pytest.raises(sm.InputError, match="in the way"):
+        sm.Model("y", epochs=1).fit(NUMBERS, out=tmp_path)
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path):
+    ask = sm.Model("y", epochs=1)
+    ask.fit(NUMBERS, out=tmp_path)
+    said = json.loads((tmp_path / "model.json").read_bytes())
+    (tmp_path / "model.json").write_text(json.dumps({**said, "complete": False}))
+    for raw in (b"", b"words", (tmp_path / "checkpoint" / "state.safetensors").read_bytes()[:3000]):
+        (tmp_path / "checkpoint" / "state.safetensors").write_bytes(raw)
+        with pytest.raises(sm.InputError, match="checkpoint is damaged"):
+            sm.Model("y", epochs=1).fit(NUMBERS, out=tmp_path)
+
+
+def test_classes_of_validation_rows_alone_are_told():
+    model = learn({**NUMBERS, "y": [*Y[:35], *["c"] * 5], "split": ["train"] * 30 + ["valid"] * 10})
+    assert any("never saw: c" in w for w in model.metrics["data"]["warnings"])

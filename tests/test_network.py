@@ -270,3 +270,33 @@ def test_a_row_without_the_target_does_not_move_the_loss(target):
     assert set(some) == set(one)
     for name, value in some.items():
         torch.testing.assert_close(value, one[name], atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_batch_without_anything_has_no_answers(fusion):
+    network, task, _ = made(fusion)
+    for rows in ([], [{}], [{}, {}]):
+        assert heads(network.eval(), collate(rows, task.modalities)) == {}
+
+
+@pytest.mark.parametrize("wild", [3.0, float("nan"), float("inf")])
+def test_nothing_behind_the_end_of_a_row_moves_a_bit(wild):
+    """`collate` pads with zeros, but what the padding holds is nobody's business."""
+    network, task, _ = made("early")
+    network.eval()
+    batch = collate(rows_of(6, missing=0.0), task.modalities)
+    want = heads(network, batch)
+    for name, part in batch.parts.items():
+        values = part.values.clone()
+        for row, length in zip(values, part.length.tolist(), strict=True):
+            row[length:] = wild if row.dtype == torch.float32 else 3
+        if name == "table":  # a field that the row lacks is padding, too
+            values[:, 1, 2] = 0
+            quiet = values.clone()
+            quiet[:, 1, :2] = 0
+            values[:, 1, :2] = wild
+            plain = replace(batch, parts={**batch.parts, name: replace(part, values=quiet)})
+            want = heads(network, plain)
+        found = heads(network, replace(batch, parts={**batch.parts, name: replace(part, values=values)}))
+        assert all(torch.equal(want[n], found[n]) for n in want), name
+        want = heads(network, batch)

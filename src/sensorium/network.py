@@ -59,7 +59,8 @@ def condense(tokens: Tokens, most: int) -> Tokens:
     count = share.sum(2, keepdim=True)
     share = share / count.clamp(min=1)
     valid = count[..., 0] > 0
-    return Tokens(x=share @ tokens.x, kind=valid.long(), place=share @ tokens.place, valid=valid)
+    x = tokens.x.masked_fill(~tokens.valid[:, :, None], 0)  # a share of zero would keep NaN
+    return Tokens(x=share @ x, kind=valid.long(), place=share @ tokens.place, valid=valid)
 
 
 def spread(tokens: Tokens, row: Tensor, rows: int, kind: int) -> Tokens:
@@ -151,8 +152,11 @@ class Network(nn.Module):
     def fuse(
         self, encoded: Mapping[str, Encoded], keep: Mapping[str, Bool[Tensor, " batch"]] | None = None
     ) -> Float[Tensor, "batch twice"] | None:
-        """Return the joint vector of each row from the modalities that `keep` leaves; None for late fusion."""
-        if self.trunk is None and self.tensor is None:
+        """Return the joint vector of each row from the modalities that `keep` leaves.
+
+        None for late fusion, and where no row has anything: then there is nothing to answer from.
+        """
+        if not encoded or (self.trunk is None and self.tensor is None):
             return None
         seen = {n: e.present if keep is None else e.present & keep[n] for n, e in encoded.items()}
         if self.tensor is not None:

@@ -82,6 +82,8 @@ class ConvStem(nn.Module):
     def forward(self, x: Tensor, length: Int[Tensor, " n"]) -> tuple[Tensor, Int[Tensor, " n"]]:
         """Return the features and their lengths: ceil(length / stride) after each block."""
         steps, padded = x.shape[2], bool((length < x.shape[2]).any())
+        if padded:  # a kernel at the end of a row looks behind it
+            x = x.masked_fill(~within(length, steps).view(len(x), 1, steps, *[1] * (x.ndim - 3)), 0)
         for block, stride in zip(self.blocks, self.strides, strict=True):
             length = (length + stride - 1) // stride
             steps = (steps + stride - 1) // stride

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sensorium.data import Row, ahead, augmented, buckets, collate
 from sensorium.network import JOINT, Encoded, Network
-from sensorium.store import append_jsonl, write_bytes
+from sensorium.store import append_jsonl, make_folder, write_bytes
 from sensorium.tasks import Target, Task
 from sensorium.tokens import Batch
 from sensorium.types import InputError
@@ -229,19 +230,26 @@ class Trainer:
         for number, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam/{number}/{k}": torch.as_tensor(v) for k, v in state.items()}
         numbers = {k: getattr(self, k) for k in ("step", "steps", "elapsed_s", "best", "stale")}
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         safe = {k: v.contiguous() for k, v in tensors.items()}
         write_bytes(folder / "state.safetensors", save(safe, {"state": json.dumps(numbers)}))
 
     def resume(self, folder: Path) -> bool:
-        """Take up the state of `checkpoint`; False where there is none."""
+        """Take up the state of `checkpoint`; False where there is none. Raises InputError where it is damaged."""
         path = folder / "state.safetensors"
         if not path.exists():
             return False
-        raw = path.read_bytes()
-        size = int.from_bytes(raw[:8], "little")
-        numbers = json.loads(json.loads(raw[8 : 8 + size])["__metadata__"]["state"])
-        tensors = load(raw)
+        try:
+            raw = path.read_bytes()
+            size = int.from_bytes(raw[:8], "little")
+            numbers = json.loads(json.loads(raw[8 : 8 + size])["__metadata__"]["state"])
+            tensors = load(raw)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise InputError(
+                "the checkpoint is damaged",
+                got=f"{path}: {error}",
+                fix="delete it: the training then starts anew",
+            ) from error
         self.network.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("now/")})
         self.mean = {k[5:]: v for k, v in tensors.items() if k.startswith("mean/")}
         self.kept = {k[5:]: v for k, v in tensors.items() if k.startswith("kept/")}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import load as load_tensors
@@ -27,12 +28,24 @@ from sensorium.measure.scores import headline
 from sensorium.modalities import CARRIERS
 from sensorium.network import SIZES, Network
 from sensorium.report import write_report
-from sensorium.store import Table, lock, read, read_json, write_bytes, write_json
+from sensorium.store import Table, lock, read, read_json, remove, write_bytes, write_json
 from sensorium.tasks import Target, Task
 from sensorium.training import Examples, Plan, Trainer, run, threads, time_step
 from sensorium.types import InputError, Limits, Prediction
 
 FORMAT = 1  # of the run folder; a reader refuses a higher one
+DESCRIBED = {
+    "format",
+    "complete",
+    "mark",
+    "size",
+    "fusion",
+    "plan",
+    "rates",
+    "targets",
+    "modalities",
+    "experts",
+}
 MINUTES = 5.0  # training time where neither minutes nor epochs are given
 Say = Callable[[str, float, str], None]  # (stage, done 0..1, figures) -> shown to the user
 
@@ -106,9 +119,8 @@ class Model:
         began = time.monotonic()
         torch.set_num_threads(threads())
         mark = {"asked": json.loads(json.dumps(asdict(self.asked))), "data": table.fingerprint()}
-        old = read_json(folder / "model.json") if (folder / "model.json").exists() else None
+        old = _described(folder) if (folder / "model.json").exists() else None
         if old is not None:
-            _check(old, folder)
             if old["mark"] != mark:
                 raise InputError(
                     "the folder holds another run", got=str(folder), fix="choose another -o, or delete it"
@@ -117,7 +129,7 @@ class Model:
                 say("fit", 1.0, "already complete")
                 return self._restore(old, folder)
         for name in ("quarantine.jsonl", *(() if old else ("history.jsonl",))):
-            (folder / name).unlink(missing_ok=True)
+            remove(folder / name)
         train, held = cut(table, valid, self.asked)
         say("look", 0.0, f"{len(train)} training and {len(held)} validation rows")
         self.task, self.rates, remarks = plan_task(train, self.asked, self.limits)
@@ -125,6 +137,7 @@ class Model:
         held, held_rows, lost_held = (
             self._load(held, folder, say, "read validation rows") if len(held) else (held, [], 0)
         )
+        remarks += truth_of(held, self.task.target)[1] if self.task.target.column in held.columns else []
         metric = headline(self.task.target.kind, self.task.target.counts)
         fit, check = (
             examples(t, r, self.task, weighted=weighs(self.task.target))
@@ -422,25 +435,40 @@ class Model:
         )
         self.task = Task(modalities=modalities, targets=targets)
         self.network = Network(self.task, SIZES[self.size], fusion=saved["fusion"])
-        self.network.load_state_dict(load_tensors((folder / "model.safetensors").read_bytes()))
+        self.network.load_state_dict(_tensors(folder / "model.safetensors", load_tensors))
         self.network.eval()
         told = saved["experts"]
         self.experts = Experts(
             weights=told["weights"], prior=tuple(told["prior"]), lean=told.get("lean", 0.0)
         )
         if saved.get("floors"):
-            self.floors = unpacked(saved["floors"], load_arrays((folder / "floors.safetensors").read_bytes()))
+            self.floors = unpacked(saved["floors"], _tensors(folder / "floors.safetensors", load_arrays))
         self.metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else {}
         return self
 
 
-def _check(saved: Mapping[str, object], folder: Path) -> None:
-    if int(saved.get("format", 0)) > FORMAT:  # type: ignore[call-overload]
+def _described(folder: Path) -> dict:
+    """The description of a run. Raises InputError where it is damaged or a newer version wrote it."""
+    saved = read_json(folder / "model.json", newest=FORMAT)
+    if not isinstance(saved, dict) or not DESCRIBED <= set(saved):
         raise InputError(
-            "the run was written by a newer version",
-            got=f"{folder}, sensorium {saved.get('sensorium')}",
-            fix="upgrade sensorium",
+            "model.json does not describe a run",
+            got=str(folder),
+            fix="give a folder that `sensorium fit -o` wrote, or delete it and fit again",
         )
+    return saved
+
+
+def _tensors(path: Path, unpack: Callable[[bytes], dict]) -> dict:
+    """The arrays of one file of a run. Raises InputError where it is missing or damaged."""
+    try:
+        return unpack(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            "the weights of the run are missing or damaged",
+            got=f"{path}: {error}",
+            fix="fit again, or copy the run again",
+        ) from error
 
 
 def load(run_folder: str | Path, *, limits: Limits = Limits()) -> Model:
@@ -450,8 +478,7 @@ def load(run_folder: str | Path, *, limits: Limits = Limits()) -> Model:
         raise InputError(
             "not a run folder", got=str(folder), fix="give a folder that `sensorium fit -o` wrote"
         )
-    saved = read_json(folder / "model.json")
-    _check(saved, folder)
+    saved = _described(folder)
     asked = saved["mark"]["asked"]  # type: ignore[index]
     model = Model(asked["target"], limits=limits)
     model.asked = Asked(

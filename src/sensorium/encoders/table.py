@@ -25,6 +25,7 @@ class TableEncoder(nn.Module):
         """Encode the fields of a batch; a field that the row lacks gives an invalid token."""
         number, code, present = part.values.float().unbind(-1)
         valid = present > 0
+        number = number.masked_fill(~valid, 0)  # a weight of zero in attention would keep NaN
         field = torch.arange(number.shape[1], device=number.device)
         known = code.long().clamp(0, self.CODES - 1)
         symbol = self.codes(known + field * self.CODES) * (known > 0)[..., None]

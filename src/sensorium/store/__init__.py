@@ -6,8 +6,10 @@ from sensorium.store.predictions import write_predictions
 from sensorium.store.runs import (
     append_jsonl,
     lock,
+    make_folder,
     read_json,
     read_jsonl,
+    remove,
     write_bytes,
     write_json,
 )
@@ -15,6 +17,6 @@ from sensorium.store.sources import read
 from sensorium.store.table import Table
 
 __all__ = [
-    "Table", "append_jsonl", "file_of", "lock", "looks_like_path", "media", "read", "read_json", "read_jsonl",
+    "Table", "append_jsonl", "file_of", "lock", "looks_like_path", "make_folder", "media", "read", "read_json", "read_jsonl", "remove",
     "span_of", "split_span", "suffixes_of", "write_bytes", "write_json", "write_predictions",
 ]  # fmt: skip

@@ -197,6 +197,26 @@ def _parsed(line: bytes, where: str) -> dict[str, Any]:
         raise InputError("a line of the run's file is damaged", got=where, fix="remove the line") from error
 
 
+def make_folder(path: str | Path) -> None:
+    """Make a folder of a run, if it is not there. Raises InputError."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise InputError(
+            "a file is in the way of a folder", got=str(path), fix="remove it, or choose another folder"
+        ) from error
+    except OSError as error:
+        raise unwritable(error, Path(path)) from error
+
+
+def remove(path: str | Path) -> None:
+    """Remove a file of a run, if it is there. Raises InputError."""
+    try:
+        Path(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(error, Path(path)) from error
+
+
 @contextlib.contextmanager
 def lock(folder: str | Path) -> Iterator[None]:
     """Keep two processes from writing one run folder; makes it; ends with the process, however it ends.
