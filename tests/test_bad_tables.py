@@ -77,13 +77,16 @@ def test_classes_that_training_lacks(plain):
     data = {**NUMBERS, "y": [*Y[:35], *["c"] * 5], "split": ["train"] * 30 + ["valid"] * 10}
     model = learn(data)
     assert model.classes == ("a", "b")
-    assert model.metrics["rows"] == 5, "validation rows of another class cannot be scored"
+    assert model.metrics["rows"] == 10
+    assert model.metrics["scores"]["accuracy"]["value"] <= 0.5, "a class that training lacks cannot be right"
+    assert sum(map(sum, model.metrics["confusion"]["counts"])) == 5
     alone = learn({**data, "y": [*Y[:30], *["c"] * 10]})
     assert alone.metrics["rows"] == 0
     figures = plain.evaluate({"size": [0.1, 1.1, 0.2], "y": ["a", "b", "c"]})
-    assert (figures["rows"], figures["skipped"]) == (2, 1)
+    assert (figures["rows"], figures["skipped"]) == (3, 0)
+    assert figures["scores"]["accuracy"]["value"] < 0.7
     assert "never saw: c" in figures["warnings"][0]
-    assert "left out" in figures["warnings"][0]
+    assert "count as wrong" in figures["warnings"][0]
     with pytest.raises(sm.InputError, match="training knew"):
         plain.evaluate({"size": [0.1], "y": ["c"]})
     with pytest.raises(sm.InputError, match="no target column"):

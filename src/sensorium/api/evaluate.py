@@ -9,7 +9,7 @@ import numpy as np
 from sensorium.api.heads import Rows, all_heads, everyone
 from sensorium.measure.baselines import Floor
 from sensorium.measure.experts import JOINT, Experts, average, fit_average, fit_experts
-from sensorium.measure.scores import SCORERS, Score, headline, macro_f1, reliability
+from sensorium.measure.scores import SCORERS, Score, confusion, headline, macro_f1, reliability
 from sensorium.network import Network
 from sensorium.tasks import Target, Task
 
@@ -39,7 +39,9 @@ def answers(
 
 
 def truths(target: Target, cells: Sequence[np.ndarray | np.generic | None]) -> np.ndarray:
-    """Encoded cells as one array, numbers in their own unit."""
+    """Encoded cells as one array, numbers in their own unit; -1 for a class that training never saw."""
+    if target.kind == "category":
+        return np.array([-1 if c is None else int(c) for c in cells])
     found = np.stack([c for c in cells if c is not None])
     return found * target.spread + target.mean if target.kind == "number" else found
 
@@ -170,7 +172,8 @@ def _rows(arrays: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, np.nd
 def _figure(target: Target, said: np.ndarray, truth: np.ndarray, metric: str) -> tuple[float, float]:
     """(headline figure, mean loss)."""
     if target.kind == "category":
-        loss = float(-np.log(np.maximum(said[np.arange(len(truth)), truth], 1e-9)).mean())
+        given = np.where(truth >= 0, said[np.arange(len(truth)), truth], 0.0)
+        loss = float(-np.log(np.maximum(given, 1e-9)).mean())
         right = (
             macro_f1(said.argmax(1), truth)
             if metric == "macro_f1"
@@ -210,8 +213,7 @@ def evaluate_rows(
         "robustness": robustness(task, by_subset, present, truth, metric) if len(names) > 1 and len(names) <= 5 else [],
     }  # fmt: skip
     if target.kind == "category":
-        counts = np.zeros((len(target.classes),) * 2, int)
-        np.add.at(counts, (truth, said.argmax(1)), 1)
+        counts = confusion(said.argmax(1), truth, len(target.classes))
         metrics["confusion"] = {"classes": list(target.classes), "counts": counts.tolist()}
         metrics["calibration"] = {"ece": metrics["scores"]["ece"]["value"], "bins": reliability(said, truth)}  # type: ignore[index]
     elif target.kind == "number":

@@ -246,7 +246,16 @@ class Model:
     def _finish(self, folder: Path, mark: Mapping[str, object], found: Mapping) -> None:
         """Choose the fusion on validation rows, measure, write the run folder."""
         target = self.task.target
-        known = [i for i, c in enumerate(found["check"].targets[target.column]) if c is not None]
+        filled = found["held"].take([]) if target.column not in found["held"].columns else found["held"]
+        asked = truth_of(filled, target)[
+            0
+        ].tolist()  # also rows of classes that training lacks: they count as wrong
+        truth = (
+            truths(target, [found["check"].targets[target.column][i] for i in asked])
+            if asked
+            else np.zeros(0)
+        )
+        known = np.flatnonzero(truth >= 0) if target.kind == "category" else np.arange(len(asked))
         fusion = {
             "chosen": self.asked.fusion,
             "reason": "there are no validation rows to choose by",
@@ -259,18 +268,16 @@ class Model:
             "subsets": [],
             "baselines": [],
         }
-        said = truth = None
-        if known:
-            held = found["held"].take(known)
-            rows = self._rows(held, [found["held_rows"][i] for i in known])
-            truth = truths(target, [found["check"].targets[target.column][i] for i in known])
+        if len(known):
+            held = found["held"].take(asked)
+            rows = self._rows(held, [found["held_rows"][i] for i in asked])
             single = [f for f in found["floors"] if f.modality] if self.asked.fusion == "auto" else []
-            heads, present, _ = all_heads(self.network, self.task, single, rows)
+            heads, present, _ = all_heads(self.network, self.task, single, rows.take(known.tolist()))
             self.experts, fusion = choose(
                 self.task,
                 heads,
                 present,
-                truth,
+                truth[known],
                 fusion=self.asked.fusion,
                 metric=str(found["metric"]),
                 floors=single,
@@ -283,7 +290,7 @@ class Model:
             decoder = Decoder(held, limits=self.limits, rates=self.rates)
             write_json(folder / "examples.json", hardest(self.task, decoder, said, truth, self._value))
         self.metrics = self._story(found, fusion, metrics)
-        if known:
+        if len(known):
             self.metrics["verdict"] = verdict(self.metrics)
         write_json(folder / "metrics.json", self.metrics)
         self._write(folder, mark, complete=True)
@@ -376,7 +383,7 @@ class Model:
                 fix=f"add {target.column!r}",
             )
         known, remarks = truth_of(table, target)
-        if not len(known):
+        if not any(target.encode(c) is not None for c in table.cells(target.column)):
             raise InputError(
                 "no row has a target that training knew",
                 got=f"{len(table)} rows",

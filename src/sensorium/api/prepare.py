@@ -264,15 +264,13 @@ def examples(table: Table, rows: Sequence[Row], task: Task, *, weighted: bool) -
 
 
 def truth_of(table: Table, target: Target) -> tuple[np.ndarray, list[str]]:
-    """Numbers of the rows whose target is filled with something training knew, and remarks on the others."""
+    """Numbers of the rows whose target says something, and remarks on classes that training never saw.
+
+    Rows of such a class are among them: no answer can be right, and a figure that left them out would flatter.
+    """
     cells = table.cells(target.column)
-    known = [i for i, c in enumerate(cells) if target.encode(c) is not None]
-    unseen = sorted(
-        {label(c) for c in cells if not blank(c) and target.kind == "category"} - set(target.classes)
-    )
-    remarks = (
-        [f"classes that training never saw: {', '.join(unseen[:5])}; their rows are left out of the figures"]
-        if unseen
-        else []
-    )
-    return np.array(known, dtype=int), remarks
+    named = target.kind == "category"
+    said = [i for i, c in enumerate(cells) if target.encode(c) is not None or (named and not blank(c))]
+    unseen = sorted({label(c) for c in cells if not blank(c)} - set(target.classes)) if named else []
+    told = f"classes that training never saw: {', '.join(unseen[:5])}; their rows count as wrong"
+    return np.array(said, dtype=int), [told] if unseen else []

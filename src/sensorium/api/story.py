@@ -28,7 +28,7 @@ def hardest(
     """The rows that the model got most wrong, with a small preview of every cell."""
     target, table = task.target, decoder.table
     if target.kind == "category":
-        wrong = 1 - said[np.arange(len(truth)), truth]
+        wrong = 1 - np.where(truth >= 0, said[np.arange(len(truth)), truth], 0.0)
     else:
         wrong = np.abs(said - truth).reshape(len(truth), -1).mean(1)
     shown = []
