@@ -22,7 +22,7 @@ _USUAL = """
 """
 RATES = tuple(float(rate) for rate in _USUAL.split())  # samples per second that devices have
 BIG = 1e30  # readings beyond it are as good as broken, and their squares would overflow
-STILL = 0.25  # spread, in those of training, below which a channel is not blown up to one in its own recording
+STILL = 0.25  # spread of training below which a channel of one recording is not blown up to one
 CLIP = 10.0  # most standard deviations that a patch shows
 
 
