@@ -1,5 +1,6 @@
 """THE loop, the only one: plan, steps, schedule, average weights, validation, checkpoints."""
 
+import importlib.util
 import json
 import math
 import os
@@ -338,6 +339,7 @@ def run(
     than planned, the schedule is shortened so that it still ends at a learning rate of zero.
     """
     started, before, saved = time.monotonic(), trainer.elapsed_s, time.monotonic()
+    tell = events(folder)
     why = "the planned steps were taken"
     stream = ahead(trainer.batches())
     try:
@@ -363,6 +365,7 @@ def run(
                 _hold(trainer, deadline_s)
             if trainer.step % 20 == 0 or "valid" in row:
                 append_jsonl(folder / "history.jsonl", row)
+                tell(row)
             show(row)
             if time.monotonic() - saved > 10 or trainer.step % trainer.plan.check == 0:
                 trainer.checkpoint(folder / "checkpoint")
@@ -379,6 +382,23 @@ def run(
         why += "; the last weights had overfitted, so the best ones were taken"
     trainer.network.load_state_dict(trainer.mean)
     return why
+
+
+def events(folder: Path) -> Callable[[Mapping[str, object]], None]:
+    """Where TensorBoard is installed (extra `track`): write its events beside the history; else do nothing."""
+    if importlib.util.find_spec("tensorboard") is None:
+        return lambda row: None
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(folder / "events"))
+
+    def tell(row: Mapping[str, object]) -> None:
+        for name in ("loss", "lr", "valid"):
+            if name in row:
+                writer.add_scalar(name, float(row[name]), int(row["step"]))  # type: ignore[arg-type, call-overload]
+        writer.flush()
+
+    return tell
 
 
 def check(trainer: Trainer, valid: Examples) -> float:
