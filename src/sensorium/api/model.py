@@ -46,6 +46,7 @@ DESCRIBED = {
     "modalities",
     "experts",
 }
+FEW = 32  # rows up to which a second thread costs more than it gives
 MINUTES = 5.0  # training time where neither minutes nor epochs are given
 Say = Callable[[str, float, str], None]  # (stage, done 0..1, figures) -> shown to the user
 
@@ -353,8 +354,8 @@ class Model:
 
     def predict(self, data: object, *, say: Say = _silent) -> list[Prediction]:
         """Answer every row, in order. A row that cannot be read carries an `error` and no value."""
-        torch.set_num_threads(threads())
         table = read(data)
+        torch.set_num_threads(threads() if len(table) > FEW else 1)
         rows, errors = self._decode(table, say)
         good = [i for i, e in enumerate(errors) if not e]
         ids = table.ids

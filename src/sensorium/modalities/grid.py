@@ -254,6 +254,8 @@ def log_mel(
 
     Frame i is centred on sample i * hop; outside of the sound is silence. A silent sound is all floor.
     """
+    from scipy.fft import rfft  # four times as fast as numpy's in single precision; loads when first used
+
     window, size = analysis(hop, bands, rate_hz)
     count = 1 + (len(samples) - 1) // hop
     peak = float(np.abs(samples).max())
@@ -268,7 +270,7 @@ def log_mel(
     for i in range(0, count, 2048):  # blocks: the spectrum of an hour would not fit into memory
         block = np.zeros((min(2048, count - i), size), np.float32)
         np.multiply(frames[i : i + 2048], _hann(window), out=block[:, :window])
-        spectrum = np.fft.rfft(block)
+        spectrum = rfft(block)
         mel[i : i + 2048] = (spectrum.real**2 + spectrum.imag**2) @ filters
     mel = np.maximum(mel / max(float(mel.max()), 1e-30), np.float32(10 ** (-floor_db / 10)))
     return 10 * np.log10(mel)
