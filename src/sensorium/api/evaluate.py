@@ -207,7 +207,13 @@ def evaluate_rows(
         here = np.logical_and.reduce([have[n] for n in subset])  # rows that have all of the subset
         if here.any():
             score = scorer(found[here], truth[here])[metric]
-            table.append({"modalities": list(subset), "rows": int(here.sum()), "score": score.to_json()})
+            whole = _figure(target, said[here], truth[here], metric)[0]  # with all that the same rows have
+            table.append(
+                {
+                    "modalities": list(subset), "rows": int(here.sum()), "score": score.to_json(),
+                    "everything": round(whole, 4),
+                }
+            )  # fmt: skip
     metrics: dict[str, object] = {
         "metric": metric, "rows": len(truth), "scores": {k: s.to_json() for k, s in scorer(said, truth).items()}, "subsets": table,
         "robustness": robustness(task, by_subset, present, truth, metric) if len(names) > 1 and len(names) <= 5 else [],
@@ -302,9 +308,10 @@ def verdict(metrics: Mapping[str, object]) -> list[str]:
     alone = [s for s in metrics["subsets"] if len(s["modalities"]) == 1]  # type: ignore[union-attr, index]
     if len(alone) > 1:
         best = max(alone, key=lambda s: s["score"]["value"])
-        gain = score["value"] - best["score"]["value"]
+        gain = best["everything"] - best["score"]["value"]
         lines.append(
-            f"The best single modality is {best['modalities'][0]} with {best['score']['value']:.3f}; together they give {gain:+.3f}."
+            f"The best single modality is {best['modalities'][0]} with {best['score']['value']:.3f}; "
+            f"all that the same rows have gives {gain:+.3f}."
         )
     return lines
 
