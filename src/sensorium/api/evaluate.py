@@ -15,7 +15,6 @@ from sensorium.tasks import Target, Task
 
 Subset = tuple[str, ...]
 LEANS = (0.0, 0.5, 1.0, 1.25)
-FLOORS_COST = 1.5  # by which a loss is multiplied where floors have a say
 LEAST = 0.02  # weight below which a floor has no say and is not kept
 
 
@@ -90,8 +89,7 @@ def choose(
 ) -> tuple[Experts, dict[str, object]]:
     """Choose by cross-fitting on validation rows which heads answer together, and learn their weights.
 
-    Of the candidates within half a standard error of the best figure the one with the lowest loss wins; with floors
-    only where they take off a third of it. Where the figure is macro F1, leaning towards rarer classes is a candidate, too:
+    Of the candidates within half a standard error of the best figure the one with the lowest loss wins. Where the figure is macro F1, leaning towards rarer classes is a candidate, too:
     it costs likelihood and may gain F1.
     """
     target = task.target
@@ -107,9 +105,7 @@ def choose(
     error = max(0.003, (0.25 / max(1, len(truth))) ** 0.5 * 0.5)
     best = max(t[0] for t in tried.values())
     near = {k: t for k, t in tried.items() if t[0] >= best - error}
-    # What a network learned carries over to new people and places better than statistics do.
-    cost = {k: t[1] * (FLOORS_COST if simple & set(t[2]) else 1.0) for k, t in near.items()}
-    chosen = min(near, key=lambda k: cost[k])
+    chosen = min(near, key=lambda k: near[k][1])
     experts = replace(_fitted(target, heads, voters, truth, tried[chosen][2]), lean=tried[chosen][3])
     said_little = {n for n, w in experts.weights.items() if n in simple and w < LEAST}
     experts = replace(experts, weights={n: w for n, w in experts.weights.items() if n not in said_little})
