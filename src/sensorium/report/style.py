@@ -47,8 +47,8 @@ details{margin:1em 0 0}summary{cursor:pointer;color:var(--c1);font-size:.92rem;w
 
 CHARTS = """
 .c0{--c:var(--c0)}.c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}.c5{--c:var(--c5)}.c6{--c:var(--c6)}
-.whisker,.row{display:grid;grid-template-columns:minmax(150px,32%) 1fr 188px;gap:4px 18px;align-items:center;min-height:34px;padding-block:2px;font-size:.92rem}
-.name{overflow-wrap:anywhere;line-height:1.3}.said{text-align:end;line-height:1.2;white-space:nowrap}.said small{display:inline-block;min-width:8.2em;color:var(--soft)}.track{position:relative;height:34px}
+.whisker,.row{display:grid;grid-template-columns:minmax(150px,32%) 1fr 188px;gap:4px 18px;align-items:center;min-height:34px;font-size:.92rem}
+.name{overflow-wrap:anywhere;line-height:1.3;padding-block:2px}.said{text-align:end;line-height:1.2;white-space:nowrap}.said small{display:inline-block;min-width:8.2em;color:var(--soft)}.track{position:relative;height:34px}
 .track i{position:absolute;display:block}.rule{top:0;bottom:0;width:1px;background:var(--rule)}.reach{height:4px;top:15px;border-radius:4px;background:var(--c);opacity:.45;min-width:2px}
 .spot{width:11px;height:11px;margin:-5.5px;top:17px;border-radius:50%;background:var(--c)}
 .whisker.mine .name{font-weight:660}.foot{min-height:0}.scale{position:relative;height:1.5em;color:var(--soft);font-size:.78rem}.scale span{position:absolute;transform:translateX(-50%);white-space:nowrap}
