@@ -225,7 +225,11 @@ def test_minutes_and_epochs_exclude_each_other(capsys):
 def test_ctrl_c_leaves_a_usable_run(tmp_path):
     table, run = write(tmp_path / "t.csv"), tmp_path / "run"
     ask = command(*asked(tmp_path, epochs=100_000))
-    fit = subprocess.Popen(ask, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    fit = subprocess.Popen(
+        ask, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # a shell makes its background jobs deaf to Ctrl-C, and so their children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
     for _ in range(1200):
         if (run / "history.jsonl").exists() or fit.poll() is not None:
             break
