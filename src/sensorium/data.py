@@ -7,6 +7,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from sensorium.tokens import Batch, Part
 from sensorium.types import InputError, Limits, Media, Modality, Signal
 
 Row = dict[str, np.ndarray]  # modality name -> patches; an absent modality is an absent key
+MANY = 16  # rows from which it pays to look the libraries' threads up
 SLICED = ("series", "audio")  # carriers of which one long file often serves many rows
 
 
@@ -115,6 +117,13 @@ class Decoder:
         return found, faults
 
 
+def _alone() -> AbstractContextManager:
+    """Keep matrix products to the thread that asks for them: the workers are the threads."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1, user_api="blas")
+
+
 def decode_rows(
     decoder: Decoder,
     rows: Sequence[int],
@@ -125,9 +134,8 @@ def decode_rows(
     """Decode many rows with as many threads as cores, in order; `tick(done)` is called as they come."""
     results: list[Row] = []
     faults: list[list[Fault]] = []
-    with ThreadPoolExecutor(
-        max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
-    ) as pool:
+    cores = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+    with _alone() if len(rows) > MANY else nullcontext(), ThreadPoolExecutor(cores) as pool:
         for row, fault in pool.map(lambda i: decoder.patches(i, modalities), rows, chunksize=8):
             results.append(row)
             faults.append(fault)
