@@ -88,6 +88,11 @@ def parts(kind: str, classes: list[str]) -> dict:
         for c in steps
     ]
     found = {"calibration": {"temperature": 1.42, "ece_before": 0.061, "ece": 0.018, "bins": bins}}
+    if kind == "labels":
+        found["labels"] = [
+            {"label": c, "rows": 90 + i, "precision": 0.9, "recall": 0.8 - 0.01 * i, "f1": 0.84 - 0.01 * i}
+            for i, c in enumerate(classes)
+        ]
     if kind == "category":
         size = len(classes)
         counts = np.diag(rng.integers(22, 30, size)) + (rng.random((size, size)) < 0.12) * rng.integers(
@@ -155,7 +160,7 @@ def metrics(kind: str = "category", classes: list[str] | None = None, *, value: 
         },
         "metric": names[kind], "split": "valid", "rows": 1004,
         "scores": {names[kind]: score(value, 0.01), **{k: score(v, 0.02) for k, v in others.items()}},
-        "baselines": floors(kind), "subsets": [{"modalities": m, "rows": n, "score": score(v)} for m, n, v in subsets],
+        "baselines": floors(kind), "subsets": [{"modalities": m, "rows": n, "score": score(v), "everything": value} for m, n, v in subsets],
         "robustness": [{"rate": r, "value": value - 0.75 * r**2.2} for r in (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)], **parts(kind, classes),
         "verdict": [
             "The model answers 97.3 % of 1,004 rows right that it never saw in training (95 % interval 96.2 to 98.3 %).",
@@ -234,6 +239,15 @@ def write_full_run(folder, kind: str = "category", **options) -> None:
     """A run with every file."""
     model = {
         "sensorium": "0.1.0",
+        "mark": {
+            "asked": {
+                "target": "digit",
+                "inputs": ["image", "audio", "note"],
+                "also": ["speaker"],
+                "columns": {"note": "text"},
+                "minutes": 5.0,
+            }
+        },
         "plan": {"steps": 2400, "batch": 32, "rate": 0.002, "decay": 0.05, "smoothing": 0.1},
     }
     write_run(

@@ -1,8 +1,10 @@
 """The command line: every verb on real runs, its exit codes, its streams, and what it says when things go wrong."""
 
 import csv
+import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import sensorium as sm
-from sensorium.cli import Progress, columns_of, duration, limits_of, main, parser, split_names
+from sensorium.cli import Progress, columns_of, duration, limits_of, main, parser, split_names, subset_lines
 from sensorium.worlds import write_digits
 
 ROOT = Path(__file__).parent.parent
@@ -83,6 +85,7 @@ def test_each_verb_has_a_help_that_says_something(capsys):
         main(["--help"])
     text = capsys.readouterr().out
     assert all(verb in text for verb in VERBS)
+    assert "exit codes: 0" in text
 
 
 def test_version(capsys):
@@ -296,6 +299,46 @@ def test_progress_is_plain_lines_where_it_is_no_terminal(capsys):
     assert show.stages == {"read", "train"}
     Progress(quiet=True)("read", 0.5, "")
     assert capsys.readouterr().err == ""
+
+
+def test_the_time_left_of_a_run_that_goes_on_counts_from_where_it_was(monkeypatch, capsys):
+    now = [100.0]
+    monkeypatch.setattr("sensorium.cli.time.monotonic", lambda: now[0])
+    show = Progress(quiet=False)
+    show("train", 0.5, "")
+    now[0] = 130.0
+    show("train", 0.75, "")
+    assert "30 s left" in capsys.readouterr().err, "a quarter took 30 s, and a quarter is left"
+
+
+def test_a_run_that_was_killed_answers_nothing(home, tmp_path, capsys):
+    shutil.copytree(home / "run", tmp_path / "run")
+    path = tmp_path / "run" / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "complete": False}))
+    for verb, more in (("predict", ["-o", str(tmp_path / "p.csv")]), ("evaluate", [])):
+        out, err = refused([verb, str(tmp_path / "run"), str(home / "t.csv"), *more], capsys)
+        assert out == ""
+        assert "the run is not finished" in err
+    assert not (tmp_path / "p.csv").exists()
+
+
+def test_figures_on_the_training_rows_are_said_to_flatter(home, capsys):
+    run, table = str(home / "run"), str(home / "t.csv")
+    main(["evaluate", run, table, "--split", "train", "--quiet"])
+    assert "trained on: the figures flatter" in capsys.readouterr().out
+    main(["evaluate", run, table, "--quiet"])
+    assert "flatter" not in capsys.readouterr().out
+
+
+def test_of_many_subsets_the_telling_ones_are_shown():
+    names = [f"sensor {i}" for i in range(5)]
+    some = [s for k in range(1, 6) for s in itertools.combinations(names, k)]
+    score = {"value": 0.5, "low": 0.4, "high": 0.6}
+    lines = subset_lines({"subsets": [{"modalities": list(s), "rows": 1, "score": score} for s in some]})
+    assert len(lines) == 5 + 5 + 1 + 1
+    assert lines[0].endswith("1 row")
+    assert any("all but sensor 2 " in line for line in lines)
+    assert "20 subsets in between" in lines[-1]
 
 
 def test_small_words():

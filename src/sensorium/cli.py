@@ -16,6 +16,31 @@ from sensorium.types import InputError, Limits
 SIZES = ("nano", "small", "base")
 FUSIONS = ("auto", "early", "mid", "late", "tensor")
 TARGETS = ("digit", "sum")  # of the demo
+RAW = argparse.RawDescriptionHelpFormatter  # the lines of an epilog stay lines
+EPILOG = """\
+start here:
+  sensorium demo                                           four minutes, nothing to prepare
+  sensorium fit TABLE.csv --target COLUMN -o RUN           then open RUN/report.html
+  sensorium predict RUN NEW.csv -o predictions.csv
+  sensorium VERB --help
+
+exit codes: 0 fine; 1 no row could be answered; 2 a mistake that you can mend, told on stderr and with --json
+on stdout as well; 130 Ctrl-C."""
+EXAMPLES = {
+    "demo": "sensorium demo --minutes 2",
+    "fit": """sensorium fit reviews.csv --target stars -o run
+  sensorium fit beats.csv --target label --column heart=series:rate=360 --group patient --minutes 20 -o run
+
+Ctrl-C ends the training and leaves a finished run; after a crash the same command goes on where it was.
+Kinds for --column: text image audio video series points number category, or ignore; for the target category,
+labels (several in a cell, a|b) or number.""",
+    "predict": "sensorium predict run new.csv -o predictions.csv",
+    "evaluate": """sensorium evaluate run reviews.csv
+
+Without --split the rows marked test are measured where the table has some, else all rows.""",
+    "report": "sensorium report run",
+    "doctor": "sensorium doctor --json",
+}
 
 
 class Stopped(Exception):  # noqa: N818 - no error: the user asked for it
@@ -26,7 +51,7 @@ class Progress:
     """Long work on stderr: stage, bar, time left, figures; one line that changes, or a few lines where it is no terminal."""
 
     def __init__(self, quiet: bool):
-        self.quiet, self.stage, self.began, self.shown = quiet, "", 0.0, 0.0
+        self.quiet, self.stage, self.began, self.shown, self.first = quiet, "", 0.0, 0.0, 0.0
         self.stages: set[str] = set()
         self.live = not quiet and sys.stderr.isatty()
 
@@ -36,11 +61,15 @@ class Progress:
         if stage != self.stage:
             self.close()
             self.stage, self.began, self.shown = stage, now, 0.0
+            self.first = (
+                done  # a run that goes on starts in the middle: what was done before took none of this time
+            )
             self.stages.add(stage)
         if self.quiet or (self.shown and now - self.shown < (0.2 if self.live else 20.0) and done < 1):
             return
         self.shown = now
-        left = (now - self.began) * (1 - done) / done if 0.02 < done < 1 else None
+        moved = done - self.first
+        left = (now - self.began) * (1 - done) / moved if 0.02 < moved and done < 1 else None
         bar = "#" * round(24 * done)
         line = f"{stage:<24} [{bar:<24}] {'' if left is None else f'{duration(left)} left':>11}  {text}"
         if self.live:
@@ -115,11 +144,21 @@ def interval(score: Mapping[str, float]) -> str:
     return f"{score['value']:.3f}  [{score['low']:.3f}, {score['high']:.3f}]"
 
 
-def subset_lines(metrics: Mapping) -> list[str]:
-    """One line for each subset of the inputs, the figure over the rows that have any of it."""
-    found = [(" + ".join(s["modalities"]), s) for s in metrics["subsets"]]
+def subset_lines(metrics: Mapping, *, most: int = 16) -> list[str]:
+    """One line for each subset of the inputs, the figure over the rows that have all of it.
+
+    Of more than `most` subsets those between one input and all but one are counted only.
+    """
+    from sensorium.report.markup import several, subset_name
+
+    subsets = metrics["subsets"]
+    names = list(dict.fromkeys(n for s in subsets for n in s["modalities"]))
+    shown = [s for s in subsets if len(subsets) <= most or not 1 < len(s["modalities"]) < len(names) - 1]
+    found = [(subset_name(s["modalities"], names) if len(subsets) > most else " + ".join(s["modalities"]), s) for s in shown]  # fmt: skip
     wide = max((len(name) for name, _ in found), default=0)
-    return [f"  {name:<{wide}}  {interval(s['score'])}  {s['rows']} rows" for name, s in found]
+    lines = [f"  {name:<{wide}}  {interval(s['score'])}  {several(s['rows'], 'row')}" for name, s in found]
+    hidden = len(subsets) - len(shown)
+    return lines + [f"  ({hidden} subsets in between: --json has them)"] * bool(hidden)
 
 
 def fit(args: argparse.Namespace) -> None:
@@ -162,6 +201,7 @@ def predict(args: argparse.Namespace) -> None:
     from sensorium.api import load, read
     from sensorium.store import write_predictions
 
+    must_be_finished(args.run)
     model, table = load(args.run, limits=limits), read(args.data, split=args.split)
     found = model.predict(table, say=args.progress)
     write_predictions(Path(args.out), found, classes=model.classes)
@@ -180,6 +220,7 @@ def evaluate(args: argparse.Namespace) -> None:
     limits = limits_of(args.limit)
     from sensorium.api import load, read
 
+    described = must_be_finished(args.run)
     model, table = load(args.run, limits=limits), read(args.data)
     test = table.split("test")
     split = args.split or ("test" if test is not None and len(test) else None)
@@ -188,10 +229,33 @@ def evaluate(args: argparse.Namespace) -> None:
     which = f"the rows of split {split!r}" if split else "all rows"
     notes = [
         *lacking(model, table),
+        *trained_on(described, table, split),
         *metrics["warnings"],
         *[f"{metrics['skipped']} rows were skipped"] * bool(metrics["skipped"]),
     ]  # type: ignore[misc]
     tell(args, metrics, [f"{args.data}: {which}", *notes, *metrics["verdict"], *subset_lines(metrics)])  # type: ignore[misc]
+
+
+def must_be_finished(run: str) -> Mapping:
+    """The description of a run. Raises InputError for one that was killed: its weights are not those it learned."""
+    from sensorium.store import read_json
+
+    path = Path(run) / "model.json"
+    described = read_json(path) if path.is_file() else {}  # `load` says what is wrong with another folder
+    if isinstance(described, Mapping) and described.get("complete") is False:
+        raise InputError(
+            "the run is not finished", got=run, fix="the `sensorium fit` that began it, typed again, goes on"
+        )
+    return described if isinstance(described, Mapping) else {}
+
+
+def trained_on(described: Mapping, table, split: str | None) -> list[str]:
+    """A line where the rows that are measured are those of training."""
+    mark = described.get("mark")
+    same = isinstance(mark, Mapping) and mark.get("data") == table.fingerprint()
+    if not same or split in ("test", "valid"):
+        return []
+    return ["these rows, or most of them, are those that it was trained on: the figures flatter it"]
 
 
 def lacking(model, table) -> list[str]:
@@ -235,7 +299,12 @@ def demo(args: argparse.Namespace) -> None:
 
 def _verb(verbs, name: str, run: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
     """Add a verb with the options that all verbs have."""
-    verb = verbs.add_parser(name, help=run.__doc__, description=run.__doc__)
+    told = str(run.__doc__)
+    example = f"example:\n  {EXAMPLES[name]}" if name in EXAMPLES else None
+    brief = told.partition(":")[0].rstrip(".") if "sensorium" in told else told.rstrip(".")
+    verb = verbs.add_parser(
+        name, help=brief[0].lower() + brief[1:], description=told, epilog=example, formatter_class=RAW
+    )
     verb.add_argument("--json", action="store_true", help="print the result as JSON on one line")
     verb.add_argument("--quiet", action="store_true", help="show no progress")
     verb.set_defaults(run_verb=run)
@@ -257,7 +326,7 @@ def _demo_options(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--target", choices=TARGETS, help="only this question (default: both)")
     verb.add_argument(
-        "--minutes", type=float, default=4.0, help="training time of all questions (default: 4)"
+        "--minutes", type=float, default=4.0, metavar="M", help="training time of all questions (default: 4)"
     )
 
 
@@ -266,19 +335,32 @@ def _fit_options(verb: argparse.ArgumentParser) -> None:
     add("data", metavar="DATA", help="table (.csv .tsv .jsonl .parquet .arrow) or folder")
     add("--target", required=True, metavar="COL", help="the column to answer")
     add("--inputs", metavar="A,B", help="the columns that go in (default: all others)")
-    add("--also", metavar="A,B", help="further targets that only help training")
+    add("--also", metavar="A,B", help="further target columns that only help training")
     add(
         "--column", action="append", default=[], metavar="NAME=KIND[:opt=value,...]",
         help="say what a column holds where the guess from its cells is wrong; repeatable",
     )  # fmt: skip
     add("--valid", metavar="DATA", help="validation rows (default: split = valid, or a cut of the rows)")
-    add("--group", metavar="COLUMN", help="its subjects, speakers or patients stay on one side of the cut")
-    add("--size", choices=SIZES, help="the one dial (default: by the machine)")
+    add(
+        "--group",
+        metavar="COLUMN",
+        help="rows with the same value (a person, a device) stay on one side of the cut",
+    )
+    add("--size", choices=SIZES, help="of the network (default: nano without a GPU, else small)")
     budget = verb.add_mutually_exclusive_group()
-    budget.add_argument("--minutes", type=float, metavar="M", help="hard budget of the training")
-    budget.add_argument("--epochs", type=int, metavar="N", help="a fixed number of passes instead")
-    add("--fusion", default="auto", choices=FUSIONS, help="how modalities meet (default: auto)")
-    add("--seed", type=int, default=0, metavar="S", help="of everything random (default: 0)")
+    budget.add_argument(
+        "--minutes", type=float, metavar="M", help="at most so much training (default: about 5)"
+    )
+    budget.add_argument(
+        "--epochs", type=int, metavar="N", help="a fixed number of passes over the rows instead"
+    )
+    add(
+        "--fusion",
+        default="auto",
+        choices=FUSIONS,
+        help="how inputs meet; auto chooses on validation rows and may count simple models in (default)",
+    )
+    add("--seed", type=int, default=0, metavar="S", help="seed of everything random (default: 0)")
     add("-o", "--out", required=True, metavar="RUN", help="run folder; the same command continues it")
     _limits(verb)
 
@@ -293,9 +375,9 @@ def _use_options(verb: argparse.ArgumentParser) -> None:
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     about = "Any columns in, any column out: one honest model for tables of any media."
-    top = argparse.ArgumentParser("sensorium", description=about)
-    top.add_argument("--version", action="version", version=__version__)
-    verbs = top.add_subparsers(required=True, metavar="VERB")
+    top = argparse.ArgumentParser("sensorium", description=about, epilog=EPILOG, formatter_class=RAW)
+    top.add_argument("--version", action="version", version=__version__, help="print the version")
+    verbs = top.add_subparsers(required=True, metavar="VERB", title="verbs")
     _demo_options(_verb(verbs, "demo", demo))
     _fit_options(_verb(verbs, "fit", fit))
     asked = _verb(verbs, "predict", predict)

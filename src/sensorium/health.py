@@ -19,23 +19,25 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
+LATER = " (not used by this version)"
 EXTRAS: Mapping[str, tuple[tuple[str, ...], str]] = {  # extra -> modules that it brings, what they are for
     "demo": (("espeakng_loader",), "natural voices in the demo"),
     "sensors": (("laspy", "plyfile", "gpxpy", "wfdb", "pyedflib"), "lidar files in LAS and LAZ; the others only to compare with"),
-    "hf": (("transformers",), "pretrained encoders"),
-    "store": (("lancedb",), "vector search on disk"),
-    "serve": (("fastapi", "uvicorn", "python_multipart"), "HTTP API and web page"),
-    "scale": (("daft", "ray"), "many machines"),
-    "explain": (("captum",), "other explanations, to compare with"),
-    "metrics": (("jiwer", "sacrebleu"), "other metrics, to compare with"),
+    "hf": (("transformers",), f"pretrained encoders{LATER}"),
+    "store": (("lancedb",), f"vector search on disk{LATER}"),
+    "serve": (("fastapi", "uvicorn", "python_multipart"), f"HTTP API and web page{LATER}"),
+    "scale": (("daft", "ray"), f"many machines{LATER}"),
+    "explain": (("captum",), f"other explanations, to compare with{LATER}"),
+    "metrics": (("jiwer", "sacrebleu"), f"other metrics, to compare with{LATER}"),
     "track": (("tensorboard",), "TensorBoard events"),
-    "export": (("onnx", "onnxscript", "onnxruntime"), "ONNX files"),
+    "export": (("onnx", "onnxscript", "onnxruntime"), f"ONNX files{LATER}"),
 }  # fmt: skip
 CORE = ("torch", "numpy", "pillow", "av", "soundfile", "soxr", "safetensors", "tokenizers", "pyarrow", "scikit-learn", "rich")  # fmt: skip
 # What the one loop can do today; other settings are measured and shown only.
 TRAINED_IN = (("cpu", "float32"),)
 GAIN = 1.25  # how much faster a lower precision must be, and GAIN_THREADS a further thread, to be worth it
 GAIN_THREADS = 1.1
+LABELS = {"memory_gb": "memory, GB", "disk_free_gb": "free disk, GB"}
 KEEP_S = 7 * 24 * 3600.0  # a measurement is repeated after a week: it may have been taken on a busy machine
 PROBE = 1  # version of the measurement: a cached one of another version is not used
 
@@ -426,21 +428,26 @@ def shown(found: Mapping, *, width: int = 100) -> list[str]:
 
 def _tables(found: Mapping) -> dict[str, list[tuple[str, str]]]:
     chosen, plain = found["chosen"], {k: v for k, v in found["machine"].items() if v not in (None, [])}
+    used = {n: e for n, e in found["extras"].items() if LATER not in e["for"] or e["installed"]}
     extra = [
         (name, f"installed: {e['for']}" if e["installed"] else f"not installed: {e['for']}\n{e['command']}")
-        for name, e in found["extras"].items()
+        for name, e in used.items()
     ]
+    idle = [name for name in found["extras"] if name not in used]
+    extra += (
+        [("others", f"{', '.join(idle)}: for later versions, this one uses none of them")] if idle else []
+    )
     speed = [(name, f"{value:g}" if value else "not possible") for name, value in chosen["speed"].items()]
     steps = [(name, f"{ms:g} ms") for name, ms in chosen["step_ms"].items()]
     return {
-        "Machine": [(k, ", ".join(v) if isinstance(v, list) else str(v)) for k, v in plain.items()],
-        "Packages": [("", ", ".join(f"{k} {v}" for k, v in found["packages"].items()))],
+        "Machine": [(LABELS.get(k, k), ", ".join(v) if isinstance(v, list) else str(v)) for k, v in plain.items()],
+        "Packages": [("versions", ", ".join(f"{k} {v}" for k, v in found["packages"].items()))],
         "Extras": extra,
         "Decoders": [(name, ", ".join(formats)) for name, formats in found["decoders"].items()],
         "Speed of matrix products, 1e9 multiply-adds a second": speed,
         "A small training step": steps,
         "Chosen": [
             ("device", chosen["device"]), ("precision", chosen["precision"]), ("threads", str(chosen["threads"])),
-            ("why", chosen["reason"]), ("kept in", found["cache"]),
+            ("why", chosen["reason"].replace("; ", "\n")), ("kept in", found["cache"]),
         ],
     }  # fmt: skip

@@ -34,7 +34,7 @@ def write_report(run_folder: str | Path) -> Path:
     run = Run(
         metrics=metrics, history=_lines(folder / "history.jsonl", remarks),
         examples=_rows(_side(folder / "examples.json", remarks)), quarantine=_lines(folder / "quarantine.jsonl", remarks),
-        model=_mapping(_side(folder / "model.json", remarks)), remarks=remarks,
+        model=_mapping(_side(folder / "model.json", remarks)), remarks=remarks, folder=str(folder),
     )  # fmt: skip
     write_bytes(folder / "report.html", page(run).encode("utf-8", "replace"))
     return folder / "report.html"

@@ -20,6 +20,8 @@ class Series:
     points: Sequence[Point]
     look: str = "line"  # line, dots, both, faint, dashed
     colour: int = 1  # 1..6 of the palette; 0 is grey
+    reaches: Sequence[Point] = ()  # interval of each point along y
+    sizes: Sequence[float] = ()  # pixels across each dot
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
@@ -81,7 +83,7 @@ def plot(
             1 - (point[1] - y_low) / (y_high - y_low)
         )
 
-    x_ticks, y_ticks = ticks(x_low, x_high), ticks(y_low, y_high, 4)
+    x_ticks, y_ticks = ticks(x_low, x_high), ticks(y_low, y_high)
     grid = [f"M0 {place((x_low, t))[1]:.1f}H{SIDE:g}" for t in y_ticks] + [
         f"M{place((t, y_low))[0]:.1f} 0V{SIDE:g}" for t in x_ticks
     ]
@@ -132,23 +134,25 @@ def _tick(value: float, at: float, axis: str, percent: bool) -> Html:
 def _marks(series: Series, place) -> Html:
     thin = thinned(series.points) if series.look in ("line", "faint") else list(series.points)
     spots = [place(p) for p in thin]
-    found = []
+    colour, found = f"c{series.colour} {series.look}", []
+    if series.reaches:
+        ends = [
+            (place((p[0], low)), place((p[0], high)))
+            for p, (low, high) in zip(thin, series.reaches, strict=True)
+        ]
+        d = "".join(f"M{a:.1f} {b:.1f}V{c:.1f}" for (a, b), (_, c) in ends)
+        found.append(tag("path", d=d, class_=f"reaches c{series.colour}"))
     if series.look != "dots":
-        found.append(
-            tag(
-                "path",
-                d="M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in spots),
-                class_=f"line c{series.colour} {series.look}",
-            )
-        )
-    if series.look in ("dots", "both") or len(spots) == 1:
-        found.append(
-            tag(
-                "path",
-                d="".join(f"M{a:.1f} {b:.1f}h.01" for a, b in spots),
-                class_=f"dot c{series.colour} {series.look}",
-            )
-        )
+        d = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in spots)
+        found.append(tag("path", d=d, class_=f"line {colour}"))
+    dots = [f"M{a:.1f} {b:.1f}h.01" for a, b in spots]
+    if series.sizes:
+        found += [
+            tag("path", d=d, class_=f"dot {colour}", style=f"stroke-width:{size:.1f}")
+            for d, size in zip(dots, series.sizes, strict=True)
+        ]
+    elif series.look in ("dots", "both") or len(spots) == 1:
+        found.append(tag("path", d="".join(dots), class_=f"dot {colour}"))
     return join(*found)
 
 
@@ -161,6 +165,7 @@ class Whisker:
     colour: int = 0
     badge: str = ""
     remark: str = ""
+    ring: float | None = None  # another figure of the same rows
 
 
 def whiskers(rows: Sequence[Whisker], *, metric: str, label: str) -> Html:
@@ -171,7 +176,7 @@ def whiskers(rows: Sequence[Whisker], *, metric: str, label: str) -> Html:
     ends = [
         v
         for r in rows
-        for v in map(number, (r.score.get("low"), r.score.get("high"), r.score.get("value")))
+        for v in map(number, (r.score.get("low"), r.score.get("high"), r.score.get("value"), r.ring))
         if v is not None
     ]
     low, high = limits(ends, room=0.08)
@@ -211,6 +216,8 @@ def _whisker(row: Whisker, low: float, high: float, metric: str, lines: list[Htm
     if None not in ends:
         left, right = (_share(v, low, high) for v in ends)  # type: ignore[arg-type]
         marks.append(tag("i", class_="reach", style=f"left:{left:.2f}%;width:{right - left:.2f}%"))
+    if row.ring is not None:
+        marks.append(tag("i", class_="ring", style=f"left:{_percent(row.ring, low, high)}"))
     marks.append(tag("i", class_="spot", style=f"left:{_percent(value, low, high)}"))
     name = tag("div", row.name, tag("em", row.badge, class_="badge") if row.badge else None, class_="name")
     said = tag("div", tag("b", figure(value, metric)), tag("small", span(row.score, metric)), class_="said")

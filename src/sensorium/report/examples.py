@@ -4,45 +4,92 @@ import re
 from collections.abc import Mapping, Sequence
 
 from sensorium.report.charts import cloud, outline, small_lines
-from sensorium.report.markup import Html, duration, join, listed, mapping, named, note, number, table, tag
+from sensorium.report.markup import (
+    Html,
+    duration,
+    folded,
+    join,
+    listed,
+    mapping,
+    named,
+    note,
+    number,
+    several,
+    table,
+    tag,
+)
 
 BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
-MOST = 24  # rows shown
+MOST = 24  # rows in the report
+SHOWN = 6  # of them at once
 LONGEST = 1200  # characters of a text
 
 
-def hardest(examples: Sequence[Mapping]) -> Html:
-    """Cards of the rows that the model got most wrong."""
+def hardest(examples: Sequence[Mapping], kind: str = "category") -> Html:
+    """Cards of the rows that the model got most wrong; nothing without rows. `kind` is that of the target."""
     if not examples:
-        return note("No examples were kept.")
-    about = note(
-        "The held-out rows that the model got most wrong: mistakes it is sure of, and often mistakes in the labels."
-    )
-    return join(about, tag("div", *(_card(e) for e in examples[:MOST]), class_="cards"))
+        return Html("")
+    cards = [_card(e, kind) for e in examples[:MOST]]
+    rest = cards[SHOWN:]
+    more = folded(f"{several(len(rest), 'more row')}", tag("div", *rest, class_="cards")) if rest else None
+    return join(note(_about(examples, kind)), tag("div", *cards[:SHOWN], class_="cards"), more)
 
 
-def _card(example: Mapping) -> Html:
-    truth, said, sure = (
-        _words(example.get("truth")),
-        _words(example.get("predicted")),
-        number(example.get("confidence")),
+def _about(examples: Sequence[Mapping], kind: str) -> str:
+    if kind == "number":
+        return "The held-out rows whose answers are farthest off: often the rows to look at first."
+    wrong = sum(_answers(e.get("predicted"), kind) != _answers(e.get("truth"), kind) for e in examples)
+    if not wrong:
+        return "No held-out row was answered wrong; these are the right answers that it was least sure of."
+    first = "The held-out rows that the model got most wrong: mistakes it is sure of, and often mistakes in the labels."
+    return (
+        first if wrong >= len(examples) else f"{first} Behind them come right answers that it was unsure of."
     )
-    confidence = f" ({100 * sure:.0f}\u202f%)" if sure is not None and 0 <= sure <= 1 else ""
+
+
+def _answers(value: object, kind: str) -> tuple[str, ...]:
+    """What a row is said to be; for several labels in the order of the alphabet."""
+    if isinstance(value, list | tuple):
+        return tuple(sorted(str(v).strip() for v in value))
+    if kind == "labels":
+        return tuple(sorted(part.strip() for part in str(value).split("|") if part.strip()))
+    return (_words(value),)
+
+
+def _card(example: Mapping, kind: str) -> Html:
+    truth, said = example.get("truth"), example.get("predicted")
+    sure = number(example.get("confidence"))
+    beside = f" ({100 * sure:.0f}\u202f%)" if sure is not None and 0 <= sure <= 1 else _off(truth, said, kind)
+    right = _answers(truth, kind) == _answers(said, kind)
+    look = None if kind == "number" else "right" if right else "wrong"
+    sign = None if kind == "number" else tag("span", ", right" if right else ", wrong", class_="unseen")
     head = tag(
-        "header", tag("div", tag("span", "answered"), tag("b", named(said), confidence, class_="right" if said == truth else "wrong")),
-        tag("div", tag("span", "truth"), tag("b", named(truth))),
+        "header", tag("div", tag("span", "answered"), tag("b", named(_shown(said, kind)), beside, sign, class_=look)),
+        tag("div", tag("span", "truth"), tag("b", named(_shown(truth, kind)))),
     )  # fmt: skip
-    cells = [
-        tag("div", tag("h4", named(n)), cell(c, str(n)), class_="cell")
-        for n, c in mapping(example.get("cells")).items()
-    ]
-    return tag(
-        "article",
-        head,
-        *cells,
-        tag("footer", "row ", named(example.get("id", "?")), class_="soft"),
-        class_="card",
-    )
+    found = mapping(example.get("cells"))
+    there = {n: c for n, c in found.items() if isinstance(c, Mapping)}
+    cells = [tag("div", tag("h3", named(n)), cell(c, str(n)), class_="cell") for n, c in there.items()]
+    gone = [part for n in found if n not in there for part in (", ", named(n))][1:]
+    absent = tag("div", tag("span", "absent: ", *gone, class_="absent"), class_="cell") if gone else None
+    return tag("article", head, *cells, absent, tag("footer", "row ", named(example.get("id", "?")), class_="soft"), class_="card")  # fmt: skip
+
+
+def _shown(value: object, kind: str) -> str:
+    """An answer for people: several labels with commas between them."""
+    if kind == "labels" and isinstance(value, str):
+        return ", ".join(part.strip() for part in value.split("|") if part.strip()) or "no label"
+    return _words(value)
+
+
+def _off(truth: object, said: object, kind: str) -> str:
+    """How far a number is off."""
+    if kind != "number":
+        return ""
+    try:
+        return f" (off by {abs(float(str(said)) - float(str(truth))):.3g})"
+    except ValueError:
+        return ""
 
 
 def _words(value: object) -> str:
@@ -98,7 +145,7 @@ def _series(content: Mapping, name: str) -> Html:
     many = [listed(line) for line in lines] if lines and isinstance(lines[0], list | tuple) else [lines]
     seconds, channels = number(content.get("seconds")), number(content.get("channels"))
     names = ", ".join(str(n) for n in listed(content.get("names")))
-    more = f"{len(many)} of {channels:.0f} channels" if channels and channels > len(many) else ""
+    more = f"{len(many)} of {several(channels, 'channel')}" if channels and channels > len(many) else ""
     facts = [
         names,
         more,

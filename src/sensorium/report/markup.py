@@ -138,14 +138,36 @@ def duration(seconds: object) -> str:
     found = number(seconds)
     if found is None:
         return "\u2013"
+    if 0 < found < 1:
+        return f"{1000 * found:.3g} ms"
     if found < 90:
         return f"{found:.1f} s" if found < 10 else f"{found:.0f} s"
     return f"{found / 60:.1f} min" if found < 5400 else f"{found / 3600:.1f} h"
 
 
+def several(number_of: object, noun: str) -> str:
+    """A count with its noun: `1 row`, `2 rows`."""
+    return f"{count(number_of)} {noun}{'' if number_of == 1 else 's'}"
+
+
 def label_of(metric: str) -> str:
     """What people call a metric."""
     return METRICS.get(metric, (metric.replace("_", " ") or "score", ""))[0]
+
+
+def worded(text: str) -> str:
+    """A sentence of a metrics file with the metric's name as people write it."""
+    for metric, (label, _) in METRICS.items():
+        text = re.sub(rf"\b{metric}\b(?= -?[0-9])", label, text)
+    return text
+
+
+def subset_name(held: Sequence[str], names: Sequence[str]) -> str:
+    """A subset of the inputs in few words: its members, or what it lacks where that is shorter."""
+    lacking = [n for n in names if n not in held]
+    if len(names) < 4 or len(held) + len(lacking) != len(names) or len(lacking) > 2 or len(held) < 3:
+        return " + ".join(held) or "nothing"
+    return f"all but {' and '.join(lacking)}" if lacking else f"all {len(names)} inputs"
 
 
 def table(
@@ -154,14 +176,34 @@ def table(
     *,
     numeric: frozenset[int] = frozenset(),
     caption: str = "",
+    look: str | None = None,
 ) -> Html:
-    """A table in a box that scrolls; `numeric` columns are set right."""
+    """A table in a box that scrolls; the first cell of a row is its heading, `numeric` columns are set right."""
     kind = ["num" if i in numeric else None for i in range(len(heads))]
     top = tag("tr", *(tag("th", h, scope="col", class_=k) for h, k in zip(heads, kind, strict=True)))
-    body = [tag("tr", *(tag("td", c, class_=k) for c, k in zip(row, kind, strict=True))) for row in rows]
+    body = [
+        tag(
+            "tr",
+            tag("th", row[0], scope="row", class_=kind[0]),
+            *(tag("td", c, class_=k) for c, k in zip(row[1:], kind[1:], strict=True)),
+        )
+        for row in rows
+    ]
     named_by = tag("caption", caption, class_="unseen") if caption else None
-    inner = tag("table", named_by, tag("thead", top), tag("tbody", *body))
-    return tag("div", inner, class_="scroll", tabindex="0", role="group", aria_label=caption or "table")
+    inner = tag("table", named_by, tag("thead", top), tag("tbody", *body), class_=look)
+    return scroll(inner, caption or "table")
+
+
+def pairs(facts: Mapping[str, object], caption: str) -> Html:
+    """Names and values: a table without heads."""
+    body = [tag("tr", tag("th", k, scope="row"), tag("td", v)) for k, v in facts.items()]
+    inner = tag("table", tag("caption", caption, class_="unseen"), tag("tbody", *body), class_="pairs")
+    return scroll(inner, caption)
+
+
+def scroll(inner: Html, label: str) -> Html:
+    """A box that scrolls sideways, by the keyboard, too."""
+    return tag("div", inner, class_="scroll", tabindex="0", role="group", aria_label=label)
 
 
 def folded(summary: str, *content: object) -> Html:

@@ -3,17 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sensorium.report.confidence import calibration
 from sensorium.report.data import card, modalities_of
 from sensorium.report.examples import hardest
-from sensorium.report.learning import curves, fusion, making
-from sensorium.report.markup import Html, count, join, mapping, named, note, tag
-from sensorium.report.results import calibration, mistakes, subsets
+from sensorium.report.learning import curves, fusion
+from sensorium.report.making import commands, making
+from sensorium.report.markup import Html, join, mapping, named, note, several, tag
+from sensorium.report.results import mistakes, subsets
 from sensorium.report.scores import KINDS, floors, hero
 from sensorium.report.style import STYLE
 
 POLICY = (
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"  # no script, no network
 )
+NAMED = {"calibration": "Calibration", "next": "Next"}  # shorter names, where there is little room
 WAVE = "M2 12c2.5 0 2.5-7 5-7s2.5 14 5 14 2.5-10 5-10 2.5 3 5 3"
 
 
@@ -27,34 +30,41 @@ class Run:
     quarantine: Sequence[Mapping] = ()
     model: Mapping = field(default_factory=dict)
     remarks: Sequence[str] = ()  # files that could not be read
+    folder: str = "RUN"  # as the user named it, for the commands
 
 
 def page(run: Run) -> str:
     """The whole report as HTML."""
     metrics = run.metrics
+    task = mapping(metrics.get("task"))
     sections = [
         ("floors", "Beside the floors", floors(metrics)),
-        ("data", "Data", card(metrics, run.quarantine)),
+        ("data", "Data", card(metrics, run.quarantine, run.model)),
         ("subsets", "With fewer inputs", subsets(metrics)),
         ("mistakes", "Mistakes", mistakes(metrics)),
-        ("examples", "Hardest rows", hardest(run.examples)),
+        ("examples", "Hardest rows", hardest(run.examples, str(task.get("kind")))),
         ("calibration", "Can its confidence be trusted?", calibration(metrics)),
         ("learning", "Learning", curves(metrics, run.history)),
         ("fusion", "Fusion", fusion(metrics)),
         ("making", "How it was made", making(metrics, run.model)),
+        ("next", "What to do next", commands(metrics, run.model, run.folder)),
     ]
-    target = str(mapping(metrics.get("task")).get("target") or "run")
-    links = [
-        tag("li", tag("a", {"calibration": "Calibration"}.get(key, title), href=f"#{key}"))
-        for key, title, _ in sections
-    ]
-    body = [tag("section", tag("h2", title), content, id=key) for key, title, content in sections]
+    shown = [s for s in sections if s[2]]
+    target = str(task.get("target") or "run")
+    links = [tag("li", tag("a", NAMED.get(key, title), href=f"#{key}")) for key, title, _ in shown]
+    body = [tag("section", tag("h2", title), content, id=key) for key, title, content in shown]
     main = tag(
         "main", tag("header", _brand(), tag("h1", _title(metrics, target)), _subtitle(metrics)), tag("nav", tag("ul", *links), aria_label="Sections"),
         *(tag("p", r, class_="warn") for r in run.remarks), tag("section", tag("h2", "Result", class_="unseen"), hero(metrics), id="result"), *body,
-        tag("footer", "One file, no network, no script: it can be mailed and opened anywhere."),
+        tag("footer", *_left_out(sections), tag("p", "One file, no network, no script: it can be mailed and opened anywhere.")),
     )  # fmt: skip
     return "<!doctype html>\n" + tag("html", _head(target), tag("body", main), lang="en")
+
+
+def _left_out(sections: Sequence[tuple[str, str, Html]]) -> list[Html]:
+    """Name the sections for which the run has nothing."""
+    gone = [NAMED.get(key, title) for key, title, content in sections if not content]
+    return [tag("p", f"Left out, for this run has nothing to show there: {', '.join(gone)}.")] if gone else []
 
 
 def _head(target: str) -> Html:
@@ -84,7 +94,9 @@ def _subtitle(metrics: Mapping) -> Html:
     classes, rows = task.get("classes"), mapping(data.get("rows"))
     parts = [
         KINDS.get(str(task.get("kind")), ""),
-        f"{len(classes)} classes" if isinstance(classes, list) and classes else "",
+        (f"{len(classes)} labels" if task.get("kind") == "labels" else f"{len(classes)} classes")
+        if isinstance(classes, list) and classes
+        else "",
     ]
-    parts += [f"{count(rows['train'])} training rows" if rows.get("train") is not None else ""]
+    parts += [several(rows["train"], "training row") if rows.get("train") is not None else ""]
     return note(" \u00b7 ".join(p for p in parts if p))

@@ -1,4 +1,4 @@
-"""How the answers hold up: fewer modalities, which classes are confused, residuals, calibration."""
+"""How the answers hold up: with fewer modalities, and where they go wrong."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +10,7 @@ from sensorium.report.markup import (
     Html,
     count,
     figure,
+    folded,
     join,
     label_of,
     listed,
@@ -19,6 +20,9 @@ from sensorium.report.markup import (
     note,
     number,
     rows_of,
+    scroll,
+    several,
+    subset_name,
     table,
     tag,
 )
@@ -26,44 +30,45 @@ from sensorium.report.markup import (
 HEAT = 30  # most classes of a heat map
 PAIRS = 15  # most confused pairs shown
 POINTS = 1500  # of a scatter
+MOST = 16  # subsets shown at once; of more, those between one input and all but one are folded
+COMPARED = 5  # most inputs of which every subset is measured
 
 
 def subsets(metrics: Mapping) -> Html:
-    """Every subset of the modalities on one scale, and the figure as cells get lost."""
+    """Every subset of the modalities on one scale, and the figure as cells get lost; nothing for a single one."""
     metric, names = metric_of(metrics), modalities_of(metrics)
     found = [
         s for s in rows_of(metrics.get("subsets")) if number(mapping(s.get("score")).get("value")) is not None
     ]
-    if not found:
-        return join(note("No subsets were measured."), _robustness(metrics, metric))
+    if len(names) == 1 or not found:
+        return Html("")
     sign = 1 if metric in LOWER_IS_BETTER else -1
     found.sort(key=lambda s: (-len(listed(s.get("modalities"))), sign * s["score"]["value"]))
-    best = min(range(len(found)), key=lambda i: sign * found[i]["score"]["value"])
-    rows = []
-    for i, s in enumerate(found):
-        held = [str(n) for n in listed(s.get("modalities"))]
-        name = join(
-            pattern(names, held),
-            named(" + ".join(held) or "nothing"),
-            tag("small", f" {count(s.get('rows'))} rows", class_="soft"),
-        )
-        colour = 1 if len(held) == len(names) else 4 if len(held) == 1 else 3
-        rows.append(
-            Whisker(
-                name=name,
-                score=s["score"],
-                colour=colour,
-                badge="best" if i == best and len(found) > 1 else "",
-            )
-        )
-    chart = whiskers(rows, metric=metric, label=f"{label_of(metric)} of each subset of the modalities")
-    return join(
-        note(
-            "The same model, given only some of its inputs. An input that is left out is absent, not filled with zeros."
-        ),
-        chart,
-        _robustness(metrics, metric),
+    middle = [s for s in found if 1 < len(listed(s.get("modalities"))) < len(names) - 1]
+    folds = middle if len(found) > MOST else []
+    label = f"{label_of(metric)} of each subset of the modalities"
+    rings = any(number(s.get("everything")) is not None for s in found)
+    chart = whiskers([_subset(s, names) for s in found if s not in folds], metric=metric, label=label)
+    more = whiskers([_subset(s, names) for s in folds], metric=metric, label=f"{label}, in between")
+    about = note(
+        "The same model, given only some of its inputs; rows that have all of these are counted. An input that is left "
+        "out is absent, not filled with zeros.",
+        " A ring marks what the same rows get with everything they have: the gap is what the other inputs add."
+        if rings
+        else None,
     )
+    return join(
+        about, chart, folded(f"{several(len(folds), 'subset')} in between", more) if folds else None, _robustness(metrics, metric)
+    )  # fmt: skip
+
+
+def _subset(found: Mapping, names: Sequence[str]) -> Whisker:
+    held = [str(n) for n in listed(found.get("modalities"))]
+    rows = tag("small", f" {several(found.get('rows'), 'row')}", class_="soft")
+    colour = 1 if len(held) == len(names) else 4 if len(held) == 1 else 3
+    ring = number(found.get("everything")) if len(held) < len(names) else None
+    name = pattern(names, held, named(subset_name(held, names)), rows)
+    return Whisker(name=name, score=found["score"], colour=colour, ring=ring)
 
 
 def _robustness(metrics: Mapping, metric: str) -> Html:
@@ -75,21 +80,22 @@ def _robustness(metrics: Mapping, metric: str) -> Html:
         [Series(name="", points=points, look="both", colour=1)], title="When cells get lost", x="share of cells that are lost at random", y=label_of(metric),
         percent="xy" if shares else "x", y_range=range_y,
     )  # fmt: skip
-    return drawn or note("Robustness to lost cells was not measured.")
+    if drawn or len(modalities_of(metrics)) <= COMPARED:
+        return drawn
+    return note(
+        f"The loss of random cells is measured for up to {COMPARED} inputs, with {COMPARED + 1} or more only what "
+        "is shown above."
+    )
 
 
 def mistakes(metrics: Mapping) -> Html:
-    """Confusion matrix, most confused pairs or residuals, by what there is."""
+    """Confusion matrix, most confused pairs, each label or residuals, by what there is; nothing where none is."""
     confusion, residuals = mapping(metrics.get("confusion")), mapping(metrics.get("residuals"))
     if listed(confusion.get("counts")):
         return _confusion(confusion)
     if listed(residuals.get("truth")):
         return _residuals(residuals)
-    if mapping(metrics.get("task")).get("kind") == "labels":
-        return note(
-            "A row may carry several labels, so there is no confusion matrix; the figures above are per label."
-        )
-    return note("Not recorded for this run.")
+    return _labels(rows_of(metrics.get("labels")))
 
 
 def _confusion(found: Mapping) -> Html:
@@ -110,16 +116,47 @@ def _confusion(found: Mapping) -> Html:
             table(heads, rows, numeric=frozenset({2, 3}), caption="Most confused classes"),
         )
         if rows
-        else note("No row was confused.")
+        else tag("p", f"None of the {several(sum(totals), 'row')} was confused.")
     )
+    each = folded("Every class: recall and precision", _each(counts, names, size))
     if size > HEAT:
-        return join(note(f"{size} classes: too many for a picture; these are confused most."), worst)
+        return join(note(f"{size} classes: too many for a picture; these are confused most."), worst, each)
     legend = note(
         "A row is a true class, a column an answer; the shade is the share of the row. Blue is right, red is confused."
     )
-    narrow = size <= 10 and max(map(len, names)) <= 12
+    narrow = size <= 10 and max(map(len, names), default=0) <= 12
     return join(
-        legend, tag("div", _heat(counts, names, size), tag("div", worst), class_="two" if narrow else None)
+        legend,
+        tag("div", _heat(counts, names, size), tag("div", worst, each), class_="two" if narrow else None),
+    )
+
+
+def _each(counts: Sequence[Sequence[int]], names: Sequence[str], size: int) -> Html:
+    """Rows, recall and precision of every class, the worst first."""
+    found = []
+    for i in range(size):
+        truth, said = sum(counts[i][:size]), sum(counts[j][i] for j in range(size))
+        found.append((names[i], truth, counts[i][i] / truth if truth else None, counts[i][i] / said if said else None))  # fmt: skip
+    found.sort(key=lambda f: (f[2] is None, f[2], f[3] or 0.0))
+    rows = [[named(n), count(t), figure(r, "accuracy"), figure(p, "accuracy")] for n, t, r, p in found]
+    return table(
+        ["class", "rows", "recall", "precision"], rows, numeric=frozenset({1, 2, 3}), caption="Every class"
+    )
+
+
+def _labels(found: Sequence[Mapping]) -> Html:
+    """Rows, recall, precision and F1 of every label of a target with several."""
+    if not found:
+        return Html("")
+    ordered = sorted(found, key=lambda f: number(f.get("f1")) or 0.0)
+    rows = [
+        [named(f.get("label", "?")), count(f.get("rows")), *(figure(f.get(k), "accuracy") for k in ("recall", "precision", "f1"))]
+        for f in ordered
+    ]  # fmt: skip
+    heads: list[object] = ["label", "rows with it", "recall", "precision", "F1"]
+    return join(
+        note("A row may carry several labels; each is a question of its own. The hardest come first."),
+        table(heads, rows, numeric=frozenset({1, 2, 3, 4}), caption="Every label"),
     )
 
 
@@ -154,7 +191,7 @@ def _heat(counts: Sequence[Sequence[int]], names: Sequence[str], size: int) -> H
         tag("tbody", *body),
         class_="heat",
     )
-    return tag("div", inner, class_="scroll", tabindex="0", role="group", aria_label="confusion matrix")
+    return scroll(inner, "confusion matrix")
 
 
 def _cell(share: float, rows: int, right: bool, title: str) -> Html:
@@ -171,7 +208,7 @@ def _residuals(found: Mapping) -> Html:
     )
     pairs = [(t, p) for t, p in both if t is not None and p is not None][:POINTS]
     if not pairs:
-        return note("Not recorded for this run.")
+        return Html("")
     low, high = min(min(p) for p in pairs), max(max(p) for p in pairs)
     ends = (low - 0.03 * (high - low or 1), high + 0.03 * (high - low or 1))
     exact = Series(name="exact", points=[(ends[0], ends[0]), (ends[1], ends[1])], look="dashed", colour=0)
@@ -185,7 +222,8 @@ def _residuals(found: Mapping) -> Html:
 def _errors(errors: Sequence[float]) -> Html:
     """How the errors are spread."""
     low, high = min(errors), max(errors)
-    bins, width = 24, (high - low) / 24 or 1.0
+    bins = min(24, max(6, round(2 * len(errors) ** 0.5)))
+    width = (high - low) / bins or 1.0
     tally = [0] * bins
     for e in errors:
         tally[min(bins - 1, int((e - low) / width))] += 1
@@ -204,42 +242,4 @@ def _errors(errors: Sequence[float]) -> Html:
         note(
             f"Half of the rows are off by less than {figure(half)}, nine in ten by less than {figure(most)}."
         ),
-    )
-
-
-def calibration(metrics: Mapping) -> Html:
-    """Reliability diagram with the rows behind it, calibration error and temperature."""
-    found = mapping(metrics.get("calibration"))
-    bins = [
-        b
-        for b in rows_of(found.get("bins"))
-        if number(b.get("confidence")) is not None and number(b.get("accuracy")) is not None
-    ]
-    if not bins and number(found.get("ece")) is None:
-        return note("Calibration is about probabilities; this target has none, or none were recorded.")
-    ideal = Series(name="ideal", points=[(0.0, 0.0), (1.0, 1.0)], look="dashed", colour=0)
-    points = [(b["confidence"], b["accuracy"]) for b in bins]
-    drawn = plot(
-        [ideal, Series(name="this model", points=points, look="both", colour=1)] if points else [], title="Said and kept", x="confidence", y="share that is right",
-        x_range=(0.0, 1.0), y_range=(0.0, 1.0), percent="xy", square=True,
-    )  # fmt: skip
-    before, after, warmth = (number(found.get(k)) for k in ("ece_before", "ece", "temperature"))
-    facts = [f"Expected calibration error {figure(after, 'ece')}." if after is not None else ""]
-    facts += [f"Before the temperature it was {figure(before, 'ece')}." if before is not None else ""]
-    facts += [
-        f"Temperature {warmth:.2f}: the raw answers were {'too sure' if warmth > 1 else 'not sure enough'}."
-        if warmth is not None and abs(warmth - 1) > 0.02
-        else ""
-    ]
-    rows = [
-        [f"{100 * b['confidence']:.0f}\u202f%", f"{100 * b['accuracy']:.0f}\u202f%", count(b.get("count"))]
-        for b in bins
-    ]
-    heads: list[object] = ["mean confidence", "right", "answers"]
-    numbers = (
-        table(heads, rows, numeric=frozenset({0, 1, 2}), caption="Confidence and accuracy") if rows else None
-    )
-    said = note("Where it says 80 %, is it right in 80 %? Points under the line are overconfident.")
-    return join(
-        said, tag("div", drawn, tag("div", *(tag("p", f) for f in facts if f), numbers), class_="two")
     )

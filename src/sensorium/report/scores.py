@@ -6,10 +6,12 @@ from sensorium.report.charts import Whisker, whiskers
 from sensorium.report.markup import (
     LOWER_IS_BETTER,
     METRICS,
+    PERCENT,
     Html,
     count,
     duration,
     figure,
+    folded,
     join,
     label_of,
     listed,
@@ -18,11 +20,15 @@ from sensorium.report.markup import (
     named,
     note,
     number,
+    plain_text,
     rows_of,
+    several,
     span,
     tag,
 )
 
+MOST = 12  # rows of the chart of floors that are shown at once
+WIDE = 0.15  # of an interval of a share
 KINDS = {"category": "a category", "labels": "several labels", "number": "a number"}
 
 
@@ -48,14 +54,14 @@ def best_floor(metrics: Mapping) -> Mapping:
 
 
 def standing(metrics: Mapping) -> tuple[str, str]:
-    """("good", "bad" or "", a sentence): where the model stands beside the best floor."""
+    """("good", "bad", "even" or "", a sentence): where the model stands beside the best floor."""
     metric, score, floor = metric_of(metrics), headline_score(metrics), best_floor(metrics)
     own, other = number(score.get("value")), number(mapping(floor.get("score")).get("value"))
     if own is None or other is None:
         return "", ""
     text = f"{floor.get('name')} ({figure(other, metric)})"
     if own == other:
-        return "bad", f"The model only equals the best floor, {text}: the floor is simpler and faster."
+        return "even", f"No better than the best floor, {text}, which is simpler and faster."
     low, high = number(score.get("low")), number(score.get("high"))
     inside = low is not None and high is not None and low <= other <= high
     if better(other, own, metric):
@@ -70,14 +76,15 @@ def standing(metrics: Mapping) -> tuple[str, str]:
 
 
 def hero(metrics: Mapping) -> Html:
-    """The one big figure, the verdict, and the fusion and size in short."""
+    """The one big figure, where it stands, what else to know, and the fusion and size in short."""
     metric, score = metric_of(metrics), headline_score(metrics)
     plan, fusion = mapping(metrics.get("plan")), mapping(metrics.get("fusion"))
-    said = [tag("li", v) for v in listed(metrics.get("verdict")) if isinstance(v, str)]
     kind, sentence = standing(metrics)
-    call = tag("p", sentence, class_="call bad") if kind == "bad" else None
+    call = tag("p", sentence, class_=f"call {kind}") if kind else None
+    told = findings(metrics) if number(score.get("value")) is not None else []
+    said = told or [v for v in listed(metrics.get("verdict")) if isinstance(v, str)]
     chips = [
-        f"fusion: {fusion['chosen']}" if fusion.get("chosen") else "",
+        f"fusion: {fusion['chosen']}" if fusion.get("chosen") and score else "",
         f"{plan['size']}, {count(plan.get('parameters'))} parameters" if plan.get("size") else "",
         f"trained in {duration(plan.get('training_seconds', plan.get('seconds')))}"
         if plan.get("seconds")
@@ -85,16 +92,73 @@ def hero(metrics: Mapping) -> Html:
         f"seed {plan['seed']}" if plan.get("seed") is not None else "",
     ]
     small = tag("div", *(tag("span", c, class_="chip") for c in chips if c), class_="chips")
-    sentences = tag("ul", *said) if said else note("No verdict was recorded.")
-    return tag("div", _number(metrics, metric, score), tag("div", sentences, small, call), class_="hero")
+    sentences = tag("ul", *(tag("li", s) for s in said)) if said else None
+    look = "hero" if score else "hero plain"
+    return tag("div", _number(metrics, metric, score), tag("div", call, sentences, small), class_=look)
+
+
+def findings(metrics: Mapping) -> list[str]:
+    """What to know beside the headline, a sentence each; what was not measured is not told."""
+    found = (_best_single(metrics), _lost_cells(metrics), _typical_error(metrics), _doubts(metrics), _unread(metrics))  # fmt: skip
+    return [sentence for sentence in found if sentence]
+
+
+def _best_single(metrics: Mapping) -> str:
+    metric = metric_of(metrics)
+    alone = [
+        s
+        for s in rows_of(metrics.get("subsets"))
+        if len(listed(s.get("modalities"))) == 1 and number(mapping(s.get("score")).get("value")) is not None
+    ]
+    if len(alone) < 2:
+        return ""
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    best = max(alone, key=lambda s: sign * s["score"]["value"])
+    value, whole = best["score"]["value"], number(best.get("everything"))
+    text = f"The best single input is {best['modalities'][0]} with {figure(value, metric)} on the {several(best.get('rows'), 'row')} that have it"
+    return f"{text}." if whole is None else f"{text}; with all they have, the same rows give {figure(whole, metric)}."  # fmt: skip
+
+
+def _lost_cells(metrics: Mapping) -> str:
+    at = {number(r.get("rate")): number(r.get("value")) for r in rows_of(metrics.get("robustness"))}
+    value, metric = at.get(0.3), metric_of(metrics)
+    return "" if value is None else f"With 30 % of the cells lost at random it is {figure(value, metric)}."
+
+
+def _typical_error(metrics: Mapping) -> str:
+    found = mapping(metrics.get("residuals"))
+    both = zip(
+        map(number, listed(found.get("truth"))), map(number, listed(found.get("predicted"))), strict=False
+    )
+    errors = sorted(abs(p - t) for t, p in both if t is not None and p is not None)
+    return f"Half of the answers are off by less than {figure(errors[len(errors) // 2])}." if errors else ""
+
+
+def _doubts(metrics: Mapping) -> str:
+    """A remark where the interval of a share is wide."""
+    score, rows = headline_score(metrics), number(metrics.get("rows"))
+    low, high = number(score.get("low")), number(score.get("high"))
+    if metric_of(metrics) not in PERCENT or low is None or high is None or not rows or high - low < WIDE:
+        return ""
+    return f"The interval is wide, for {several(rows, 'row')} say little: more held-out rows narrow it."
+
+
+def _unread(metrics: Mapping) -> str:
+    lost = number(mapping(metrics.get("data")).get("quarantined"))
+    return f"{several(lost, 'row')} could not be read and took no part." if lost else ""
 
 
 def _number(metrics: Mapping, metric: str, score: Mapping) -> Html:
     if not score:
         return tag(
             "div",
-            tag("div", "not measured", class_="what"),
-            note("There were no held-out rows with a target."),
+            tag("div", "Not measured", class_="what"),
+            note(
+                "No held-out row has a target that training knew. Give such rows with --valid, or fill the target "
+                "where split = valid; or measure the finished run on another table with ",
+                tag("code", "sensorium evaluate"),
+                ".",
+            ),
         )
     split = {"valid": "validation"}.get(str(metrics.get("split")), str(metrics.get("split", "")))
     ends = span(score, metric)
@@ -106,27 +170,48 @@ def _number(metrics: Mapping, metric: str, score: Mapping) -> Html:
 
 
 def floors(metrics: Mapping) -> Html:
-    """The model and every floor on one scale, and the other figures of the model."""
-    metric = metric_of(metrics)
-    chart = whiskers(
-        _standings(metrics, metric),
-        metric=metric,
-        label=f"{label_of(metric)} of the model and of the floors, with 95 % intervals",
-    )
-    kind, sentence = standing(metrics)
-    call = (
-        tag("p", sentence, class_=f"call {kind}")
-        if sentence
-        else note("No floors were recorded for these rows.")
-    )
+    """The model and every floor on one scale, and the other figures of the model; nothing without floors."""
+    metric, rows = metric_of(metrics), _standings(metrics)
+    if not rows_of(metrics.get("baselines")):
+        return tiles(metrics)
+    shown = rows if len(rows) <= MOST else [r for i, r in enumerate(rows) if i < MOST - 2 or _kept(r)]
+    rest = [r for r in rows if r not in shown]
+    label = f"{label_of(metric)} of the model and of the floors, with 95 % intervals"
     about = note(
-        "Floors are simple models that are fitted first, in seconds. A model that does not beat them is not worth its training."
+        "Floors are simple baselines that are fitted first, in seconds: the commonest answer, forests and linear models on "
+        "statistics of one input or of all, and the average of those of each input. A model that does not beat them is not worth its training."
     )
-    return join(about, chart, call, tiles(metrics))
+    more = (
+        folded(
+            f"{several(len(rest), 'further floor')}", whiskers(rest, metric=metric, label=f"further floors: {label_of(metric)}")
+        )
+        if rest
+        else None
+    )  # fmt: skip
+    return join(about, whiskers(shown, metric=metric, label=label), more, _of_floors(metrics), tiles(metrics))
 
 
-def _standings(metrics: Mapping, metric: str) -> list[Whisker]:
-    own = headline_score(metrics)
+def _kept(row: Whisker) -> bool:
+    """Whether a row stays in sight in a long chart: the model itself, and the answer without any input."""
+    return bool(row.colour) or plain_text(row.name) in ("majority", "mean")
+
+
+def _of_floors(metrics: Mapping) -> Html | None:
+    """A remark where floors have a say in the model's own answers."""
+    names = {str(f.get("name")) for f in rows_of(metrics.get("baselines"))}
+    voices = {k for k, v in mapping(mapping(metrics.get("fusion")).get("weights")).items() if number(v)}
+    if not voices & names:
+        return None
+    if voices <= names:
+        return note(
+            "The model's answers are a weighted mix of floors of single inputs: on the validation rows that was better "
+            "than with the network's heads."
+        )
+    return note("Some floors have a say in the model's answers, beside the network: see Fusion.")
+
+
+def _standings(metrics: Mapping) -> list[Whisker]:
+    metric, own = metric_of(metrics), headline_score(metrics)
     rows = [(tag("b", "This model"), own, 1, "")] if own else []
     for floor in rows_of(metrics.get("baselines")):
         remark = f"fitted in {duration(floor.get('seconds'))}" if number(floor.get("seconds")) else ""
@@ -134,13 +219,10 @@ def _standings(metrics: Mapping, metric: str) -> list[Whisker]:
     rows = [r for r in rows if number(r[1].get("value")) is not None]
     sign = -1 if metric in LOWER_IS_BETTER else 1
     rows.sort(key=lambda r: -sign * r[1]["value"])
+    ahead = len(rows) > 1 and rows[0][1]["value"] != rows[1][1]["value"]
     return [
         Whisker(
-            name=name,
-            score=score,
-            colour=colour,
-            remark=remark,
-            badge="best" if i == 0 and len(rows) > 1 else "",
+            name=name, score=score, colour=colour, remark=remark, badge="best" if i == 0 and ahead else ""
         )
         for i, (name, score, colour, remark) in enumerate(rows)
     ]

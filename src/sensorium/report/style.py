@@ -3,10 +3,10 @@
 PALETTES = """
 :root{color-scheme:light dark;--ink:#141a26;--soft:#566076;--line:#dfe4ec;--rule:#e9edf3;--paper:#f6f7fa;--card:#ffffff;
 --wash:#f0f3f8;--c0:#667187;--c1:#2457c5;--c2:#b4500b;--c3:#0f766e;--c4:#7a3fd1;--c5:#b3246b;--c6:#4c6b12;
---good:#0b6b46;--good-wash:#e3f5ec;--bad:#a52a21;--bad-wash:#fcebe9;--heat:36 87 197;--miss:190 60 45;--hot-ink:#ffffff;--cool-ink:#141a26}
+--good:#0b6b46;--good-wash:#e3f5ec;--even:#7a4a05;--even-wash:#fbf1dd;--bad:#a52a21;--bad-wash:#fcebe9;--heat:36 87 197;--miss:190 60 45;--hot-ink:#ffffff;--cool-ink:#141a26}
 @media(prefers-color-scheme:dark){:root{--ink:#e9edf5;--soft:#a2adc1;--line:#2c3546;--rule:#242c3a;--paper:#0d1118;--card:#151b25;
 --wash:#1c2431;--c0:#8d99ae;--c1:#82aaff;--c2:#f5a05a;--c3:#43cdb9;--c4:#bd9bfb;--c5:#f486b8;--c6:#b1d64f;
---good:#5fd3a0;--good-wash:#12291f;--bad:#f5938a;--bad-wash:#31191a;--heat:130 170 255;--miss:245 147 138;--hot-ink:#0d1118;--cool-ink:#e9edf5}}
+--good:#5fd3a0;--good-wash:#12291f;--even:#f0bf6b;--even-wash:#2c2213;--bad:#f5938a;--bad-wash:#31191a;--heat:130 170 255;--miss:245 147 138;--hot-ink:#0d1118;--cool-ink:#e9edf5}}
 """
 
 TEXT = """
@@ -29,16 +29,17 @@ footer{color:var(--soft);font-size:.85rem;margin-top:30px}
 PARTS = """
 .hero{display:grid;grid-template-columns:minmax(230px,auto) 1fr;gap:34px;align-items:start}
 .big{font-size:clamp(2.9rem,8vw,4.3rem);line-height:1;font-weight:700;letter-spacing:-.04em;margin:.08em 0}
-.hero .what{font-weight:620}.hero ul{margin:0;padding:0;list-style:none}.hero li{padding:.45em 0 .45em 1.6em;border-bottom:1px solid var(--rule);position:relative;max-width:70ch}
+.hero.plain{grid-template-columns:1fr;gap:4px}.hero .what{font-weight:620}.hero ul{margin:0;padding:0;list-style:none}.hero li{padding:.45em 0 .45em 1.6em;border-bottom:1px solid var(--rule);position:relative;max-width:70ch}
 .hero li:last-child{border:0}.hero li::before{content:"";position:absolute;left:.15em;top:1.02em;width:.5em;height:.5em;border-radius:50%;background:var(--c1)}
 .hero li.bad::before{background:var(--bad)}.hero li.good::before{background:var(--good)}
-.call{border-radius:10px;padding:.75em 1em;margin:1.2em 0 0;max-width:none}.call.bad{background:var(--bad-wash);color:var(--bad)}.call.good{background:var(--good-wash);color:var(--good)}
+.call{border-radius:10px;padding:.75em 1em;margin:1.2em 0 0;max-width:none}.call.bad{background:var(--bad-wash);color:var(--bad)}.call.good{background:var(--good-wash);color:var(--good)}.call.even{background:var(--even-wash);color:var(--even)}.hero .call{margin:0 0 .6em}
 .chips{display:flex;flex-wrap:wrap;gap:8px;margin:.9em 0 0}.chip{background:var(--wash);border-radius:99px;padding:.2em .8em;font-size:.84rem;max-width:100%;overflow-wrap:anywhere}
 .tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(190px,1fr));gap:10px;margin:1.5em 0 0}
 .tile{background:var(--wash);border-radius:10px;padding:12px 14px}.tile b{display:block;font-size:1.25rem;letter-spacing:-.01em}.tile small{color:var(--soft);display:block;line-height:1.35}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(300px,1fr));gap:8px 40px;align-items:start}.two>*{min-width:0}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;width:100%}th,td{text-align:start;padding:.45em 1.1em .45em 0;border-bottom:1px solid var(--rule);vertical-align:top;overflow-wrap:break-word;max-width:44ch}
-th{color:var(--soft);font-weight:560;font-size:.82rem;white-space:nowrap}.num{text-align:end;white-space:nowrap}td:last-child,th:last-child{padding-right:0}
+thead th{color:var(--soft);font-weight:560;font-size:.82rem;white-space:nowrap}tbody th{font-weight:inherit}.inputs td:last-child{width:38%}.inputs td{vertical-align:middle}.pairs th{color:var(--soft);white-space:nowrap;width:1%}.num{text-align:end;white-space:nowrap}td:last-child,th:last-child{padding-right:0}
+.commands{list-style:none;margin:0;padding:0}.commands p{margin:1em 0 .35em}pre{background:var(--wash);border-radius:9px;padding:.7em 1em;margin:0;overflow-x:auto;font:.86rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 details{margin:1em 0 0}summary{cursor:pointer;color:var(--c1);font-size:.92rem;width:fit-content}
 .warn{border-inline-start:3px solid var(--c2);padding:.15em 0 .15em .8em;margin:.6em 0;overflow-wrap:anywhere}
 .badge{font-style:normal;font-size:.72rem;font-weight:620;border-radius:99px;padding:.1em .65em;background:var(--good-wash);color:var(--good);white-space:nowrap;margin-inline-start:.6em}
@@ -51,15 +52,15 @@ CHARTS = """
 .name{overflow-wrap:anywhere;line-height:1.3;padding-block:2px}.said{text-align:end;line-height:1.2;white-space:nowrap}.said small{display:inline-block;min-width:8.2em;color:var(--soft)}.track{position:relative;height:34px}
 .track i{position:absolute;display:block}.rule{top:0;bottom:0;width:1px;background:var(--rule)}.reach{height:4px;top:15px;border-radius:4px;background:var(--c);opacity:.45;min-width:2px}
 .spot{width:11px;height:11px;margin:-5.5px;top:17px;border-radius:50%;background:var(--c)}
-.whisker.mine .name{font-weight:660}.foot{min-height:0}.scale{position:relative;height:1.5em;color:var(--soft);font-size:.78rem}.scale span{position:absolute;transform:translateX(-50%);white-space:nowrap}
+.ring{width:13px;height:13px;margin:-6.5px;top:17px;border-radius:50%;border:1.5px solid var(--ink)}.foot{min-height:0}.scale{position:relative;height:1.5em;color:var(--soft);font-size:.78rem}.scale span{position:absolute;transform:translateX(-50%);white-space:nowrap}
 .bar{background:var(--wash);border-radius:5px;height:12px;overflow:hidden}.bar i{display:block;height:100%;background:var(--c);border-radius:5px;min-width:1px}.row{grid-template-columns:min(var(--names),58%) 1fr var(--texts);min-height:28px}.bare .row{grid-template-columns:minmax(70px,1fr) var(--texts);min-height:0}.bare .name{display:none}
-.pattern{display:inline-grid;grid-auto-flow:column;gap:5px;vertical-align:-2px;margin-inline-end:.7em}.pattern i{width:11px;height:11px;border-radius:50%;border:1.5px solid var(--c0);opacity:.5}.pattern i.on{background:var(--c);border-color:var(--c);opacity:1}.name small{white-space:nowrap}
+.patterned{display:flex;gap:.7em;align-items:baseline}.pattern{display:inline-grid;grid-auto-flow:column;gap:5px;flex:none;transform:translateY(1px)}.pattern.many{gap:3px}.pattern i{width:11px;height:11px;border-radius:50%;border:1.5px solid var(--c0);opacity:.5}.pattern.many i{width:8px;height:8px}.pattern i.on{background:var(--c);border-color:var(--c);opacity:1}.name small{white-space:nowrap}
 .chart{margin:1.2em 0 0}.chart figcaption{font-size:.92rem;margin-bottom:.5em;display:flex;flex-wrap:wrap;gap:2px 16px}
 .key{color:var(--soft);font-size:.85rem}.key::before{content:"";display:inline-block;width:14px;height:3px;border-radius:2px;background:var(--c);margin-inline-end:6px;vertical-align:middle}.key.dots::before,.key.both::before{width:8px;height:8px;border-radius:50%}
 .axis{color:var(--soft);font-size:.78rem}.axis.end{text-align:end;margin-top:26px}.plot{position:relative;height:210px;margin:8px 10px 0 48px}.plot.square{height:auto;aspect-ratio:1;max-width:400px}
 .plot svg{position:absolute;inset:0;width:100%;height:100%;overflow:visible}.tick{position:absolute;color:var(--soft);font-size:.76rem;white-space:nowrap}.tick.x{top:calc(100% + 6px);transform:translateX(-50%)}.tick.y{right:calc(100% + 9px);transform:translateY(-50%)}
 svg path{fill:none;vector-effect:non-scaling-stroke}.grid{stroke:var(--rule);stroke-width:1}.line{stroke:var(--c);stroke-width:2;stroke-linejoin:round}.line.faint{opacity:.35;stroke-width:1}.line.dashed{stroke-dasharray:5 5;stroke-width:1.5}
-.dot{stroke:var(--c);stroke-width:8;stroke-linecap:round}.dot.dots{stroke-width:6;opacity:.6}.dot.tiny{stroke-width:3.5}.wave{stroke:var(--c);stroke-width:1.3}
+.reaches{stroke:var(--c);stroke-width:2;opacity:.4}.dot{stroke:var(--c);stroke-width:8;stroke-linecap:round}.dot.dots{stroke-width:6;opacity:.6}.dot.tiny{stroke-width:3.5}.wave{stroke:var(--c);stroke-width:1.3}
 .heat{border-spacing:2px;border-collapse:separate;width:auto;font-size:.8rem}.heat td{padding:0;text-align:center;min-width:34px;width:34px;height:34px;border:0;border-radius:5px;vertical-align:middle;color:var(--cool-ink);background:var(--wash)}
 .heat td.hot{color:var(--hot-ink)}.heat td.none{color:transparent}.heat td.corner{background:none}.heat th{border:0;padding:0 8px 0 0;text-align:end;max-width:11em;vertical-align:middle;color:var(--ink);font-weight:450;white-space:nowrap;overflow:hidden;text-overflow:ellipsis}
 .heat thead th{vertical-align:bottom;padding:0 0 6px;text-align:center}.heat thead .turn{writing-mode:vertical-rl;transform:rotate(180deg);max-height:9.5em;margin:0 auto;overflow:hidden;text-overflow:ellipsis;text-align:start}
@@ -70,15 +71,16 @@ EXAMPLES = """
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(250px,1fr));gap:16px}.card{border:1px solid var(--line);border-radius:12px;overflow:hidden;display:flex;flex-direction:column;min-width:0;background:var(--card)}
 .card header{padding:13px 15px 11px;border-bottom:1px solid var(--rule)}.card header div{display:grid;grid-template-columns:6.2em 1fr;gap:0 8px;font-size:.9rem;overflow-wrap:anywhere}.card header span{color:var(--soft)}
 .card .wrong{color:var(--bad);font-weight:640}.card .right{color:var(--good);font-weight:640}.cell{padding:11px 15px}.cell+.cell{border-top:1px solid var(--rule)}
-.cell h4{margin:0 0 .5em;font-size:.76rem;font-weight:560;color:var(--soft);overflow-wrap:anywhere}.cell img{display:block;max-width:100%;min-width:96px;max-height:220px;border-radius:7px;image-rendering:auto;background:var(--wash)}
+.cell h3{margin:0 0 .5em;font-size:.76rem;font-weight:560;color:var(--soft);overflow-wrap:anywhere}.cell img{display:block;max-width:100%;min-width:96px;max-height:220px;border-radius:7px;image-rendering:auto;background:var(--wash)}
 .cell img.pixels{width:128px;image-rendering:pixelated}.cell audio{width:100%;height:38px;margin-top:6px}.small{width:100%;height:74px;display:block;overflow:visible}.cloud{width:100%;max-width:220px;display:block;background:var(--wash);border-radius:7px}
 .cell blockquote{margin:0;font-size:.93rem;line-height:1.45;overflow-wrap:anywhere;max-height:11.6em;overflow-y:auto;white-space:pre-wrap}.absent{color:var(--soft);border:1px dashed var(--line);border-radius:7px;padding:.35em .7em;font-size:.85rem;width:fit-content}
-.card footer{margin:auto 0 0;padding:9px 15px;border-top:1px solid var(--rule);font-size:.78rem;overflow-wrap:anywhere}.card table{font-size:.84rem}
+.cards+details .cards{margin-top:16px}.card footer{margin:auto 0 0;padding:9px 15px;border-top:1px solid var(--rule);font-size:.78rem;overflow-wrap:anywhere}.card table{font-size:.84rem}
 """
 
 SMALL = """
 @media(max-width:640px){main{padding:0 14px 48px}nav{margin-inline:-14px;padding:0 14px}section{padding:20px 16px;border-radius:12px}.hero{grid-template-columns:1fr;gap:16px}
-.whisker{grid-template-columns:1fr auto;gap:0 10px;padding:7px 0 2px}.whisker .track,.whisker .scale{grid-column:1/-1;grid-row:2;margin:0 8px}.track{height:22px}.reach{top:9px}.spot{top:11px}.whisker .said small{min-width:0;margin-inline-start:.5em}
+.whisker{grid-template-columns:1fr auto;gap:0 10px;padding:7px 0 2px}.whisker .track,.whisker .scale{grid-column:1/-1;grid-row:2;margin:0 8px}.track{height:22px}.reach{top:9px}.spot,.ring{top:11px}.whisker .said small{min-width:0;margin-inline-start:.5em}
+.patterned.many{flex-direction:column;gap:3px}.tiles{grid-template-columns:1fr 1fr}.tile{padding:10px 11px}.heat{border-spacing:1px}.heat td{min-width:25px;width:25px;height:25px;font-size:.72rem}.heat th{padding-inline-end:5px}.inputs td:last-child{width:34%}.inputs thead th{white-space:normal}
 .row{gap:4px 10px}.cards{grid-template-columns:1fr}.plot{margin-left:42px;height:190px}}
 @media print{nav{display:none}section{break-inside:avoid;border-color:#ccc}body{background:#fff}audio{display:none}}
 @media(prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
