@@ -88,7 +88,7 @@ def test_every_section_is_there_for_every_kind_of_target(tmp_path, kind):
         "digits/table.csv",
         "joint + late",
         "2.13.0",
-        "row row-37",
+        "id row-37",
         "The best single input is image with 94.1\u202f% on the 812 rows"
         if kind != "number"
         else "The best single input is image",

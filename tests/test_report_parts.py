@@ -14,9 +14,9 @@ from sensorium.report.data import card, seen
 from sensorium.report.examples import hardest
 from sensorium.report.learning import fusion
 from sensorium.report.making import commands, fit_command
-from sensorium.report.markup import several, subset_name, worded
+from sensorium.report.markup import figure, several, subset_name, worded
 from sensorium.report.results import mistakes, subsets
-from sensorium.report.scores import findings, floors
+from sensorium.report.scores import findings, floors, hero, standing
 from sensorium.report.style import PALETTES
 
 
@@ -81,8 +81,11 @@ def test_subsets_are_named_by_what_they_lack_where_that_is_shorter():
 
 def test_counts_and_metrics_read_as_words():
     assert (several(1, "row"), several(1200, "row")) == ("1 row", "1,200 rows")
-    assert worded("macro_f1 0.758 against late 0.7") == "Macro F1 0.758 against late 0.7"
-    assert worded("accuracy of lenses") == "accuracy of lenses"
+    assert (
+        worded("macro_f1 0.758 against late 0.700", "macro_f1")
+        == "Macro F1 75.8\u202f% against late 70.0\u202f%"
+    )
+    assert worded("accuracy of lenses", "accuracy") == "accuracy of lenses"
 
 
 def test_what_the_model_sees_is_told_for_every_carrier():
@@ -158,9 +161,26 @@ def test_a_model_made_of_floors_says_so():
     found = runs.metrics()
     found["fusion"]["weights"] = {"audio: statistics + forest": 1.2}
     assert "a weighted mix of floors" in words(floors(found))
+    assert "The network has no say" in words(hero(found))
+    assert "Weight of each floor in the answer" in words(fusion(found))
     found["fusion"]["weights"]["joint"] = 0.5
     assert "Some floors have a say" in words(floors(found))
+    assert "The network has no say" not in words(hero(found))
+    assert "Weight of each head and floor in the answer" in words(fusion(found))
     assert "have a say" not in words(floors(runs.metrics()))
+
+
+def test_a_lead_within_the_interval_is_no_victory():
+    found = runs.metrics(value=0.915)
+    assert standing(found)[0] == "even"
+    assert "that lies within its interval" in standing(found)[1]
+    assert standing(runs.metrics()) == ("good", standing(runs.metrics())[1])
+
+
+def test_a_tiny_negative_figure_has_no_sign():
+    assert figure(-0.0001) == figure(0.0) == "0.000"
+    assert figure(-0.0006) == "-0.001"
+    assert figure(-0.0001, "accuracy") == "0.0\u202f%"
 
 
 def test_a_single_input_has_no_subsets_and_a_ring_shows_what_the_others_add():

@@ -35,7 +35,8 @@ def card(metrics: Mapping, quarantine: Sequence[Mapping], model: Mapping) -> Htm
     warnings = [tag("p", w, class_="warn") for w in listed(data.get("warnings")) if isinstance(w, str)]
     return join(
         _summary(data, task), *warnings, _inputs(data, task, model),
-        tag("div", tag("div", _patterns(data, task)), tag("div", _classes(data, task)), class_="two"), _faults(data, quarantine),
+        tag("div", *(tag("div", part) for part in (_patterns(data, task), _classes(data, task)) if part), class_="two"),
+        _faults(data, quarantine),
     )  # fmt: skip
 
 
@@ -170,12 +171,7 @@ def _classes(data: Mapping, task: Mapping) -> Html:
     counts = {k: number(v) for k, v in mapping(data.get("class_counts")).items()}
     ordered = sorted(((k, v) for k, v in counts.items() if v is not None), key=lambda kv: -kv[1])
     if not ordered:
-        what = (
-            "The target is a number: there are no classes."
-            if task.get("kind") == "number"
-            else "Not recorded."
-        )
-        return join(tag("h3", "Classes"), note(what))
+        return Html("") if task.get("kind") == "number" else join(tag("h3", "Classes"), note("Not recorded."))
     most, what = ordered[0][1] or 1, "label" if task.get("kind") == "labels" else "class"
     several_of = f"{len(ordered)} {what}{'' if len(ordered) == 1 else 'es' if what == 'class' else 's'}"
     rows = [(named(k), v / most, count(v)) for k, v in ordered]

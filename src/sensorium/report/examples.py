@@ -72,7 +72,7 @@ def _card(example: Mapping, kind: str) -> Html:
     cells = [tag("div", tag("h3", named(n)), cell(c, str(n)), class_="cell") for n, c in there.items()]
     gone = [part for n in found if n not in there for part in (", ", named(n))][1:]
     absent = tag("div", tag("span", "absent: ", *gone, class_="absent"), class_="cell") if gone else None
-    return tag("article", head, *cells, absent, tag("footer", "row ", named(example.get("id", "?")), class_="soft"), class_="card")  # fmt: skip
+    return tag("article", head, *cells, absent, tag("footer", "id ", named(example.get("id", "?")), class_="soft"), class_="card")  # fmt: skip
 
 
 def _shown(value: object, kind: str) -> str:

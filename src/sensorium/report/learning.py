@@ -21,8 +21,10 @@ from sensorium.report.markup import (
     tag,
     worded,
 )
+from sensorium.report.scores import heard
 
 VOICES = 10  # bars of heads shown at once
+VOICE = {"floors": "floor", "both": "head and floor"}  # what has a say
 MEANING = (  # of a part of a candidate's name
     ("joint", "one head that sees the tokens of all inputs together"),
     ("late", "the heads of each input, pooled"),
@@ -42,7 +44,8 @@ def curves(metrics: Mapping, history: Sequence[Mapping]) -> Html:
     why = str(mapping(metrics.get("plan")).get("stopped") or "")
     ended = note(f"Training ended: {why.rstrip('.')}.") if why else None
     if not loss:
-        return join(ended, note("No steps were recorded: there were too few."))
+        taken = number(mapping(metrics.get("plan")).get("steps"))
+        return join(ended, note(f"No curve: {several(taken, 'step') if taken else 'the steps'} were too few to record."))  # fmt: skip
     smooth = thinned(loss, 60) if len(loss) > 80 else loss
     training = [
         Series(name="each step", points=loss, look="faint", colour=1),
@@ -95,9 +98,9 @@ def fusion(metrics: Mapping) -> Html:
     if not found.get("chosen"):
         return Html("")
     chosen = str(found["chosen"])
-    reason = f": {worded(str(found['reason']))}." if found.get("reason") else ""
+    reason = f": {worded(str(found['reason']), metric)}." if found.get("reason") else ""
     said = tag("p", tag("b", named(chosen)), reason)
-    left, right = _candidates(rows_of(found.get("candidates")), chosen, metric), _voices(mapping(found.get("weights")))  # fmt: skip
+    left, right = _candidates(rows_of(found.get("candidates")), chosen, metric), _voices(mapping(found.get("weights")), heard(metrics))  # fmt: skip
     both = tag("div", tag("div", left), tag("div", right), class_="two") if left or right else None
     return join(
         _glossary([chosen, *(str(c.get("name")) for c in rows_of(found.get("candidates")))]), said, both
@@ -132,7 +135,7 @@ def _candidates(tried: Sequence[Mapping], chosen: str, metric: str) -> Html:
         ]
         for n, v, w in ordered
     ]
-    heads: list[object] = ["heads that answer", label_of(metric), "loss"]
+    heads: list[object] = ["what answers", label_of(metric), "loss"]
     shown = [r for i, r in enumerate(rows) if i < VOICES or ordered[i][0] == chosen]
     rest = [r for r in rows if r not in shown]
     columns = frozenset({1, 2})
@@ -146,13 +149,13 @@ def _candidates(tried: Sequence[Mapping], chosen: str, metric: str) -> Html:
     )  # fmt: skip
 
 
-def _voices(weights: Mapping) -> Html:
+def _voices(weights: Mapping, whose: str) -> Html:
     known = [(str(k or "joint"), number(v)) for k, v in weights.items()]
-    heard = sorted(((k, v) for k, v in known if v), key=lambda kv: -kv[1])
-    if not heard:
+    voices = sorted(((k, v) for k, v in known if v), key=lambda kv: -kv[1])
+    if not voices:
         return Html("")
-    top = heard[0][1] or 1.0
-    rows = [(named(k), v / top, f"{v:.2f}") for k, v in heard]
-    more, label = rows[VOICES:], "weights of the heads"
-    rest = folded(f"{several(len(more), 'further head')}", bars(more, label=label, colour=4)) if more else None  # fmt: skip
-    return join(tag("h3", "Weight of each head in the answer"), bars(rows[:VOICES], label=label, colour=4), rest)  # fmt: skip
+    top, kind = voices[0][1] or 1.0, VOICE.get(whose, "head")
+    rows = [(named(k), v / top, f"{v:.2f}") for k, v in voices]
+    more, label = rows[VOICES:], f"weight of each {kind}"
+    rest = folded(f"{len(more)} more", bars(more, label=label, colour=4)) if more else None  # fmt: skip
+    return join(tag("h3", f"Weight of each {kind} in the answer"), bars(rows[:VOICES], label=label, colour=4), rest)  # fmt: skip

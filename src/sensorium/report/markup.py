@@ -113,6 +113,7 @@ def figure(value: object, metric: str = "") -> str:
     found = number(value)
     if found is None:
         return "\u2013"
+    found = 0.0 if abs(found) < 0.0005 else found  # without the sign of -0.000
     if metric in PERCENT:
         return f"{100 * found:.1f}\u202f%"
     return f"{found:.3f}" if abs(found) < 10 else f"{found:,.4g}" if abs(found) < 10_000 else f"{found:,.0f}"
@@ -155,11 +156,10 @@ def label_of(metric: str) -> str:
     return METRICS.get(metric, (metric.replace("_", " ") or "score", ""))[0]
 
 
-def worded(text: str) -> str:
-    """A sentence of a metrics file with the metric's name as people write it."""
-    for metric, (label, _) in METRICS.items():
-        text = re.sub(rf"\b{metric}\b(?= -?[0-9])", label, text)
-    return text
+def worded(text: str, metric: str) -> str:
+    """A sentence of a metrics file with the metric's name and figures as people write them."""
+    text = re.sub(rf"\b{re.escape(metric)}\b(?= -?[0-9])", label_of(metric), text) if metric else text
+    return re.sub(r"(?<![\w.-])-?\d+\.\d{3}\b", lambda m: figure(float(m[0]), metric), text)
 
 
 def subset_name(held: Sequence[str], names: Sequence[str]) -> str:

@@ -37,6 +37,13 @@ def headline_score(metrics: Mapping) -> Mapping:
     return mapping(mapping(metrics.get("scores")).get(metric_of(metrics)))
 
 
+def heard(metrics: Mapping) -> str:
+    """Whose answers are mixed to the model's: "floors", "both" for those and the network, or "network"."""
+    names = {str(f.get("name")) for f in rows_of(metrics.get("baselines"))}
+    voices = {k for k, v in mapping(mapping(metrics.get("fusion")).get("weights")).items() if number(v)}
+    return "network" if not voices & names else "floors" if voices <= names else "both"
+
+
 def better(a: float, b: float, metric: str) -> bool:
     """Whether figure a is better than b."""
     return a < b if metric in LOWER_IS_BETTER else a > b
@@ -71,8 +78,9 @@ def standing(metrics: Mapping) -> tuple[str, str]:
             else " For this table it is the better choice."
         )
         return "bad", f"A floor wins: {text} is ahead of the model ({figure(own, metric)}).{doubt}"
-    doubt = " That floor lies within the model's interval: more rows would tell." if inside else ""
-    return "good", f"The model is ahead of every floor; the best of them is {text}.{doubt}"
+    if inside:
+        return "even", f"The model is ahead of the best floor, {text}, but that lies within its interval: more rows would tell."  # fmt: skip
+    return "good", f"The model is ahead of every floor; the best of them is {text}."
 
 
 def hero(metrics: Mapping) -> Html:
@@ -99,8 +107,18 @@ def hero(metrics: Mapping) -> Html:
 
 def findings(metrics: Mapping) -> list[str]:
     """What to know beside the headline, a sentence each; what was not measured is not told."""
-    found = (_best_single(metrics), _lost_cells(metrics), _typical_error(metrics), _doubts(metrics), _unread(metrics))  # fmt: skip
+    found = (
+        _no_network(metrics), _best_single(metrics), _lost_cells(metrics), _typical_error(metrics), _doubts(metrics), _unread(metrics),
+    )  # fmt: skip
     return [sentence for sentence in found if sentence]
+
+
+def _no_network(metrics: Mapping) -> str:
+    return (
+        "The network has no say in these answers: floors of single inputs, mixed, did better on the validation rows."
+        if heard(metrics) == "floors"
+        else ""
+    )
 
 
 def _best_single(metrics: Mapping) -> str:
@@ -179,7 +197,8 @@ def floors(metrics: Mapping) -> Html:
     label = f"{label_of(metric)} of the model and of the floors, with 95 % intervals"
     about = note(
         "Floors are simple baselines that are fitted first, in seconds: the commonest answer, forests and linear models on "
-        "statistics of one input or of all, and the average of those of each input. A model that does not beat them is not worth its training."
+        "statistics of one input or of all, and the mean answer of those of single inputs (late average). "
+        "A model that does not beat them is not worth its training."
     )
     more = (
         folded(
@@ -198,16 +217,10 @@ def _kept(row: Whisker) -> bool:
 
 def _of_floors(metrics: Mapping) -> Html | None:
     """A remark where floors have a say in the model's own answers."""
-    names = {str(f.get("name")) for f in rows_of(metrics.get("baselines"))}
-    voices = {k for k, v in mapping(mapping(metrics.get("fusion")).get("weights")).items() if number(v)}
-    if not voices & names:
-        return None
-    if voices <= names:
-        return note(
-            "The model's answers are a weighted mix of floors of single inputs: on the validation rows that was better "
-            "than with the network's heads."
-        )
-    return note("Some floors have a say in the model's answers, beside the network: see Fusion.")
+    who = heard(metrics)
+    if who == "floors":
+        return note("This model's answers are a weighted mix of floors of single inputs: see Fusion.")
+    return note("Some floors have a say in this model's answers, beside the network: see Fusion.") if who == "both" else None  # fmt: skip
 
 
 def _standings(metrics: Mapping) -> list[Whisker]:
