@@ -83,7 +83,10 @@ def test_counts_and_metrics_read_as_words():
     assert (several(1, "row"), several(1200, "row")) == ("1 row", "1,200 rows")
     assert (
         worded("macro_f1 0.758 against late 0.700", "macro_f1")
-        == "Macro F1 75.8\u202f% against late 70.0\u202f%"
+        == "Macro F1 75.8\u202f% against late (70.0\u202f%)"
+    )
+    assert "by 0.5 (0.711), late (0.700)" in worded(
+        "r2 0.758 against joint, leaning by 0.5 0.711, late 0.700", "r2"
     )
     assert worded("accuracy of lenses", "accuracy") == "accuracy of lenses"
 

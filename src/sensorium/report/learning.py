@@ -140,12 +140,15 @@ def _candidates(tried: Sequence[Mapping], chosen: str, metric: str) -> Html:
     rest = [r for r in rows if r not in shown]
     columns = frozenset({1, 2})
     more = (
-        folded(f"{len(rest)} more", table(heads, rest, numeric=columns, caption="Further candidates"))
+        folded(
+            f"{len(rest)} more",
+            table(heads, rest, numeric=columns, caption="Further candidates", look="tried"),
+        )
         if rest
         else None
     )
     return join(
-        tag("h3", "What was tried"), table(heads, shown, numeric=columns, caption="Candidates for the fusion"), more
+        tag("h3", "What was tried"), table(heads, shown, numeric=columns, caption="Candidates for the fusion", look="tried"), more
     )  # fmt: skip
 
 

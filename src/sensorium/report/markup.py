@@ -158,8 +158,19 @@ def label_of(metric: str) -> str:
 
 def worded(text: str, metric: str) -> str:
     """A sentence of a metrics file with the metric's name and figures as people write them."""
+
+    def said(found: re.Match[str]) -> str:
+        return figure(float(found[0]), metric)
+
+    def set_apart(found: re.Match[str]) -> str:  # behind names that may end in a number of their own
+        return f"({said(found)})"
+
     text = re.sub(rf"\b{re.escape(metric)}\b(?= -?[0-9])", label_of(metric), text) if metric else text
-    return re.sub(r"(?<![\w.-])-?\d+\.\d{3}\b", lambda m: figure(float(m[0]), metric), text)
+    first, against, others = text.partition(" against ")
+    first, others = (
+        re.sub(r"(?<![\w.-])-?\d+\.\d{3}\b", way, part) for part, way in ((first, said), (others, set_apart))
+    )
+    return first + against + others
 
 
 def subset_name(held: Sequence[str], names: Sequence[str]) -> str:

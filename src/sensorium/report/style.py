@@ -38,8 +38,8 @@ PARTS = """
 .tile{background:var(--wash);border-radius:10px;padding:12px 14px}.tile b{display:block;font-size:1.25rem;letter-spacing:-.01em}.tile small{color:var(--soft);display:block;line-height:1.35}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(300px,1fr));gap:8px 40px;align-items:start}.two>*{min-width:0}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;width:100%}th,td{text-align:start;padding:.45em 1.1em .45em 0;border-bottom:1px solid var(--rule);vertical-align:top;overflow-wrap:break-word;max-width:44ch}
-thead th{color:var(--soft);font-weight:560;font-size:.82rem;white-space:nowrap}tbody th{font-weight:inherit}.inputs td:last-child{width:38%}.inputs td{vertical-align:middle}.pairs th{color:var(--soft);white-space:nowrap;width:1%}.num{text-align:end;white-space:nowrap}td:last-child,th:last-child{padding-right:0}
-.commands{list-style:none;margin:0;padding:0}.commands p{margin:1em 0 .35em}pre{background:var(--wash);border-radius:9px;padding:.7em 1em;margin:0;overflow-x:auto;font:.86rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
+thead th{color:var(--soft);font-weight:560;font-size:.82rem;white-space:nowrap}tbody th{font-weight:inherit}.inputs td:last-child{width:38%}.inputs td{vertical-align:middle}.pairs th{color:var(--soft);white-space:nowrap;width:1%}.tried tbody th{overflow-wrap:anywhere}.num{text-align:end;white-space:nowrap}td:last-child,th:last-child{padding-right:0}
+.commands{list-style:none;margin:0;padding:0}.commands p{margin:1em 0 .35em}pre{background:var(--wash);border-radius:9px;padding:.7em 1em;margin:0;white-space:pre-wrap;overflow-wrap:anywhere;font:.86rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 details{margin:1em 0 0}summary{cursor:pointer;color:var(--c1);font-size:.92rem;width:fit-content}
 .warn{border-inline-start:3px solid var(--c2);padding:.15em 0 .15em .8em;margin:.6em 0;overflow-wrap:anywhere}
 .badge{font-style:normal;font-size:.72rem;font-weight:620;border-radius:99px;padding:.1em .65em;background:var(--good-wash);color:var(--good);white-space:nowrap;margin-inline-start:.6em}
@@ -56,14 +56,14 @@ CHARTS = """
 .bar{background:var(--wash);border-radius:5px;height:12px;overflow:hidden}.bar i{display:block;height:100%;background:var(--c);border-radius:5px;min-width:1px}.row{grid-template-columns:min(var(--names),58%) 1fr var(--texts);min-height:28px}.bare .row{grid-template-columns:minmax(70px,1fr) var(--texts);min-height:0}.bare .name{display:none}
 .patterned{display:flex;gap:.7em;align-items:baseline}.pattern{display:inline-grid;grid-auto-flow:column;gap:5px;flex:none;transform:translateY(1px)}.pattern.many{gap:3px}.pattern i{width:11px;height:11px;border-radius:50%;border:1.5px solid var(--c0);opacity:.5}.pattern.many i{width:8px;height:8px}.pattern i.on{background:var(--c);border-color:var(--c);opacity:1}.name small{white-space:nowrap}
 .chart{margin:1.2em 0 0}.chart figcaption{font-size:.92rem;margin-bottom:.5em;display:flex;flex-wrap:wrap;gap:2px 16px}
-.key{color:var(--soft);font-size:.85rem}.key::before{content:"";display:inline-block;width:14px;height:3px;border-radius:2px;background:var(--c);margin-inline-end:6px;vertical-align:middle}.key.dots::before,.key.both::before{width:8px;height:8px;border-radius:50%}
+.key{color:var(--soft);font-size:.85rem}.key::before{content:"";display:inline-block;width:14px;height:3px;border-radius:2px;background:var(--c);margin-inline-end:6px;vertical-align:middle}.key.faint::before{opacity:.35}.key.dashed::before{background:none;border-top:2px dashed var(--c);height:0}.key.dots::before,.key.both::before{width:8px;height:8px;border-radius:50%}
 .axis{color:var(--soft);font-size:.78rem}.axis.end{text-align:end;margin-top:26px}.plot{position:relative;height:210px;margin:8px 10px 0 48px}.plot.square{height:auto;aspect-ratio:1;max-width:400px}
 .plot svg{position:absolute;inset:0;width:100%;height:100%;overflow:visible}.tick{position:absolute;color:var(--soft);font-size:.76rem;white-space:nowrap}.tick.x{top:calc(100% + 6px);transform:translateX(-50%)}.tick.y{right:calc(100% + 9px);transform:translateY(-50%)}
 svg path{fill:none;vector-effect:non-scaling-stroke}.grid{stroke:var(--rule);stroke-width:1}.line{stroke:var(--c);stroke-width:2;stroke-linejoin:round}.line.faint{opacity:.35;stroke-width:1}.line.dashed{stroke-dasharray:5 5;stroke-width:1.5}
 .reaches{stroke:var(--c);stroke-width:2;opacity:.4}.dot{stroke:var(--c);stroke-width:8;stroke-linecap:round}.dot.dots{stroke-width:6;opacity:.6}.dot.tiny{stroke-width:3.5}.wave{stroke:var(--c);stroke-width:1.3}
 .heat{border-spacing:2px;border-collapse:separate;width:auto;font-size:.8rem}.heat td{padding:0;text-align:center;min-width:34px;width:34px;height:34px;border:0;border-radius:5px;vertical-align:middle;color:var(--cool-ink);background:var(--wash)}
-.heat td.hot{color:var(--hot-ink)}.heat td.none{color:transparent}.heat td.corner{background:none}.heat th{border:0;padding:0 8px 0 0;text-align:end;max-width:11em;vertical-align:middle;color:var(--ink);font-weight:450;white-space:nowrap;overflow:hidden;text-overflow:ellipsis}
-.heat thead th{vertical-align:bottom;padding:0 0 6px;text-align:center}.heat thead .turn{writing-mode:vertical-rl;transform:rotate(180deg);max-height:9.5em;margin:0 auto;overflow:hidden;text-overflow:ellipsis;text-align:start}
+.heat td.hot{color:var(--hot-ink)}.heat td.none{color:transparent}.heat td.corner{background:none}.heat th{border:0;padding:0 8px 0 0;text-align:end;max-width:18em;vertical-align:middle;color:var(--ink);font-weight:450;white-space:nowrap;overflow:hidden;text-overflow:ellipsis}
+.heat thead th{vertical-align:bottom;padding:0 0 6px;text-align:center}.heat thead .turn{writing-mode:vertical-rl;transform:rotate(180deg);max-height:12em;margin:0 auto;overflow:hidden;text-overflow:ellipsis;text-align:start}
 .heat tbody th{position:sticky;left:0;background:var(--card)}
 """
 
@@ -80,8 +80,8 @@ EXAMPLES = """
 SMALL = """
 @media(max-width:640px){main{padding:0 14px 48px}nav{margin-inline:-14px;padding:0 14px}section{padding:20px 16px;border-radius:12px}.hero{grid-template-columns:1fr;gap:16px}
 .whisker{grid-template-columns:1fr auto;gap:0 10px;padding:7px 0 2px}.whisker .track,.whisker .scale{grid-column:1/-1;grid-row:2;margin:0 8px}.track{height:22px}.reach{top:9px}.spot,.ring{top:11px}.whisker .said small{min-width:0;margin-inline-start:.5em}
-.patterned.many{flex-direction:column;gap:3px}.tiles{grid-template-columns:1fr 1fr}.tile{padding:10px 11px}.heat{border-spacing:1px}.heat td{min-width:25px;width:25px;height:25px;font-size:.72rem}.heat th{padding-inline-end:5px}.inputs td:last-child{width:34%}.inputs thead th{white-space:normal}
-.row{gap:4px 10px}.cards{grid-template-columns:1fr}.plot{margin-left:42px;height:190px}}
+.patterned.many{flex-direction:column;gap:3px}.tiles{grid-template-columns:1fr 1fr}.tile{padding:10px 11px}.heat{border-spacing:1px}.heat td{min-width:25px;width:25px;height:25px;font-size:.72rem}.heat th{padding-inline-end:5px;max-width:9em}.heat thead .turn{max-height:9em}.inputs td:last-child{width:34%}.inputs thead th{white-space:normal}
+.row{gap:4px 10px}.dotted .row{grid-template-columns:1fr auto;padding-bottom:6px}.dotted .bar{grid-area:2/1/3/-1;height:8px}.cards{grid-template-columns:1fr}.plot{margin-left:42px;height:190px}}
 @media print{nav{display:none}section{break-inside:avoid;border-color:#ccc}body{background:#fff}audio{display:none}}
 @media(prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
 """
