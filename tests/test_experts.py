@@ -1,5 +1,7 @@
 """Floors that have a say: they are saved as arrays, answer to the bit as before, and drop out with their modality."""
 
+import json
+
 import numpy as np
 import pytest
 from safetensors.numpy import load, save
@@ -106,3 +108,28 @@ def test_modalities_start_as_independent_and_experts_of_one_share_its_vote():
     simple = [Floor(name="x: forest", modality="x", answer=lambda s, t: np.zeros(1))]
     assert "floors" in candidates(task, "auto", simple)
     assert "floors" not in candidates(task, "mid", simple)
+
+
+def test_another_validation_table_is_another_run(tmp_path):
+    train, held, other = striped(60, 0), striped(30, 1), striped(30, 2)
+    sm.Model("y", inputs=["a", "b"], epochs=1).fit(train, valid=held, out=tmp_path)
+    again = sm.Model("y", inputs=["a", "b"], epochs=1).fit(train, valid=held, out=tmp_path)
+    assert again.metrics["rows"] == 30
+    with pytest.raises(sm.InputError, match="another run"):
+        sm.Model("y", inputs=["a", "b"], epochs=1).fit(train, valid=other, out=tmp_path)
+
+
+def test_hard_rows_of_several_labels_are_told_as_people_write_them(tmp_path):
+    rows = {"a": [i / 40 for i in range(40)], "y": ["low|cold" if i < 20 else "high" for i in range(40)]}
+    sm.Model("y", inputs=["a"], columns={"y": "labels"}, epochs=2).fit(rows, out=tmp_path)
+    shown = json.loads((tmp_path / "examples.json").read_text(encoding="utf-8"))
+    assert {e["predicted"] for e in shown} <= {
+        "none",
+        "high",
+        "low",
+        "cold",
+        "cold | low",
+        "cold | high",
+        "high | low",
+        "cold | high | low",
+    }

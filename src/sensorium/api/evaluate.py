@@ -15,6 +15,7 @@ from sensorium.tasks import Target, Task
 
 Subset = tuple[str, ...]
 LEANS = (0.0, 0.5, 1.0, 1.25)
+SPLITS = {"valid": "validation"}  # as people say it
 LEAST = 0.02  # weight below which a floor has no say and is not kept
 
 
@@ -289,16 +290,14 @@ def verdict(metrics: Mapping[str, object]) -> list[str]:
     metric = str(metrics["metric"])
     score = metrics["scores"][metric]  # type: ignore[index]
     lines = [
-        f"{metric} {score['value']:.3f} (95 % interval {score['low']:.3f} to {score['high']:.3f}) on {metrics['rows']} {metrics.get('split', '')} rows."
+        f"{metric} {score['value']:.3f} (95 % interval {score['low']:.3f} to {score['high']:.3f}) on {metrics['rows']} {SPLITS.get(str(metrics.get('split')), metrics.get('split', ''))} rows."
     ]
     floors = metrics.get("baselines") or []
     if floors:
         top = max(floors, key=lambda f: f["score"]["value"])  # type: ignore[index, union-attr]
         gap = score["value"] - top["score"]["value"]  # type: ignore[index]
-        word = "above" if gap > 0 else "BELOW" if gap < 0 else "equal to"
-        lines.append(
-            f"The best floor is {top['name']} with {top['score']['value']:.3f}: the model is {abs(gap):.3f} {word} it."
-        )  # type: ignore[index]
+        where = f"is {abs(gap):.3f} {'above' if gap > 0 else 'BELOW'} it" if round(gap, 3) else "equals it"
+        lines.append(f"The best floor is {top['name']} with {top['score']['value']:.3f}: the model {where}.")  # type: ignore[index]
         if top["score"]["value"] > score["high"]:  # type: ignore[index]
             lines.append("A floor wins beyond the interval: for this table it is the better choice.")
     alone = [s for s in metrics["subsets"] if len(s["modalities"]) == 1]  # type: ignore[union-attr, index]

@@ -120,6 +120,7 @@ class Model:
         began = time.monotonic()
         torch.set_num_threads(threads())
         mark = {"asked": json.loads(json.dumps(asdict(self.asked))), "data": table.fingerprint()}
+        mark |= {} if valid is None else {"valid": valid.fingerprint()}
         old = _described(folder) if (folder / "model.json").exists() else None
         if old is not None:
             if old["mark"] != mark:

@@ -40,7 +40,13 @@ def hardest(
         answer, _ = value(said[row])
         shown.append({
             "id": table.ids[int(row)], "truth": str(table.cells(target.column)[int(row)]),
-            "predicted": f"{answer:.4g}" if isinstance(answer, float) else str(answer),
+            "predicted": _told(answer),
             "confidence": float(said[row].max()) if target.kind == "category" else None, "cells": cells,
         })  # fmt: skip
     return shown
+
+
+def _told(answer: object) -> str:
+    if isinstance(answer, tuple):
+        return " | ".join(answer) or "none"
+    return f"{answer:.4g}" if isinstance(answer, float) else str(answer)
