@@ -1,5 +1,6 @@
 """How it was made and what to do next: plan, machine, versions, and the commands that go with the run."""
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 
@@ -84,10 +85,16 @@ def _fact(name: str, value: object) -> str:
 def commands(metrics: Mapping, model: Mapping, folder: str) -> Html:
     """What to type next, each with its reason; the command that made the run last."""
     found = [
-        tag("li", tag("p", why), tag("pre", tag("code", line), tabindex="0"))
+        tag("li", tag("p", why), tag("pre", tag("code", *_words(line)), tabindex="0"))
         for why, line in _next(metrics, model, folder)
     ]
     return tag("ul", *found, class_="commands")
+
+
+def _words(line: str) -> Iterator[Html | str]:
+    """A command whose options are never broken behind a hyphen."""
+    for part in re.split(r"((?<= )-+[a-z]+)", line):
+        yield tag("span", part, class_="option") if part.startswith("-") else part
 
 
 def _next(metrics: Mapping, model: Mapping, folder: str) -> Iterator[tuple[str, str]]:

@@ -40,7 +40,7 @@ PARTS = """
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;width:100%}th,td{text-align:start;padding:.45em 1.1em .45em 0;border-bottom:1px solid var(--rule);vertical-align:top;overflow-wrap:break-word;max-width:44ch}
 thead th{color:var(--soft);font-weight:560;font-size:.82rem;white-space:nowrap}tbody th{font-weight:inherit}.inputs td:last-child{width:38%}.inputs td{vertical-align:middle}.pairs th{color:var(--soft);white-space:nowrap;width:1%}.tried tbody th{overflow-wrap:anywhere}.num{text-align:end;white-space:nowrap}td:last-child,th:last-child{padding-right:0}
 .commands{list-style:none;margin:0;padding:0}.commands p{margin:1em 0 .35em}pre{background:var(--wash);border-radius:9px;padding:.7em 1em;margin:0;white-space:pre-wrap;overflow-wrap:anywhere;font:.86rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
-details{margin:1em 0 0}summary{cursor:pointer;color:var(--c1);font-size:.92rem;width:fit-content}
+.option{white-space:nowrap}details{margin:1em 0 0}summary{cursor:pointer;color:var(--c1);font-size:.92rem;width:fit-content}
 .warn{border-inline-start:3px solid var(--c2);padding:.15em 0 .15em .8em;margin:.6em 0;overflow-wrap:anywhere}
 .badge{font-style:normal;font-size:.72rem;font-weight:620;border-radius:99px;padding:.1em .65em;background:var(--good-wash);color:var(--good);white-space:nowrap;margin-inline-start:.6em}
 .badge.bad{background:var(--bad-wash);color:var(--bad)}
