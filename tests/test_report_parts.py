@@ -264,6 +264,14 @@ def test_the_command_of_a_run_asks_the_same_again():
     )
 
 
+def test_a_validation_table_of_its_own_is_asked_for_again():
+    alone, held = ({"mark": {"asked": ASKED, **more}} for more in ({}, {"valid": "3f"}))
+    assert "--valid" not in words(commands(runs.metrics(), alone, "r"))
+    text = words(commands(runs.metrics(), held, "r"))
+    assert text.count("--valid VALID.csv") == 2
+    assert "VALID.csv stands for the table of validation rows" in text
+
+
 def test_every_command_that_is_given_is_understood():
     for source in ("digits/table.csv", "a folder", "pandas", ""):
         found = runs.metrics()

@@ -28,6 +28,7 @@ IN_MEMORY = (
     "datasets",
 )  # what `read` calls tables that are no files
 NEW = "NEW.csv"  # stands for a table of the reader's own
+HELD = "VALID.csv"  # and for the one that validation rows came from
 
 
 def making(metrics: Mapping, model: Mapping) -> Html:
@@ -118,7 +119,12 @@ def _next(metrics: Mapping, model: Mapping, folder: str) -> Iterator[tuple[str, 
         yield "Train for longer, in a folder of its own; it ends early where validation stands still:", longer
     yield "From Python:", f'import sensorium as sm\nanswers = sm.load({folder!r}).predict(sm.read("{NEW}"))'
     if made:
-        yield "The command that made this run (a table given to --valid is not recorded); typed again it changes nothing:", made  # fmt: skip
+        held = (
+            f" ({HELD} stands for the table of validation rows, whose name is not recorded)"
+            if HELD in made
+            else ""
+        )
+        yield f"The command that made this run{held}; typed again it changes nothing:", made
 
 
 def _source(metrics: Mapping) -> str:
@@ -129,10 +135,12 @@ def _source(metrics: Mapping) -> str:
 
 def fit_command(metrics: Mapping, model: Mapping, folder: str, *, minutes: float | None = None) -> str:
     """The `sensorium fit` that asks what this run was asked, or "" where that is not known."""
-    asked, source = mapping(mapping(model.get("mark")).get("asked")), _source(metrics)
+    mark, source = mapping(model.get("mark")), _source(metrics)
+    asked = mapping(mark.get("asked"))
     if not asked.get("target") or not source:
         return ""
     words = ["sensorium", "fit", source, "--target", str(asked["target"])]
+    words += ["--valid", HELD] if mark.get("valid") else []
     for name in ("inputs", "also"):
         words += [f"--{name}", ",".join(map(str, listed(asked.get(name))))] if asked.get(name) else []
     for column, kind in mapping(asked.get("columns")).items():
