@@ -101,7 +101,11 @@ def fusion(metrics: Mapping) -> Html:
     reason = f": {worded(str(found['reason']), metric)}." if found.get("reason") else ""
     said = tag("p", tag("b", named(chosen)), reason)
     left, right = _candidates(rows_of(found.get("candidates")), chosen, metric), _voices(mapping(found.get("weights")), heard(metrics))  # fmt: skip
-    both = tag("div", tag("div", left), tag("div", right), class_="two") if left or right else None
+    both = (
+        tag("div", *(tag("div", part) for part in (left, right) if part), class_="two")
+        if left or right
+        else None
+    )
     return join(
         _glossary([chosen, *(str(c.get("name")) for c in rows_of(found.get("candidates")))]), said, both
     )
@@ -116,7 +120,8 @@ def _glossary(names: Sequence[str]) -> Html:
         if len(names) > 2
         else ""
     )
-    return note(rule, tag("small", tag("br"), "; ".join(words), ".") if words else None)
+    line = tag("br") if rule else None
+    return note(rule, tag("small", line, "; ".join(words), ".") if words else None)
 
 
 def _candidates(tried: Sequence[Mapping], chosen: str, metric: str) -> Html:
