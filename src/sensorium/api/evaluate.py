@@ -90,8 +90,11 @@ def choose(
 ) -> tuple[Experts, dict[str, object]]:
     """Choose by cross-fitting on validation rows which heads answer together, and learn their weights.
 
-    Of the candidates within half a standard error of the best figure the one with the lowest loss wins. Where the figure is macro F1, leaning towards rarer classes is a candidate, too:
-    it costs likelihood and may gain F1.
+    Of the candidates within half a standard error of the best figure the one with the lowest loss wins. Where the
+    figure is macro F1, leaning towards rarer classes is a candidate, too: it costs likelihood and may gain F1.
+
+    heads: name -> (n, width) logits or standardised numbers; present: name -> (n,) bool; truth: (n,) class numbers or
+    numbers in their unit, (n, classes) labels. Returns the experts and what the metrics file says of the choice.
     """
     target = task.target
     voters = everyone(heads, present)

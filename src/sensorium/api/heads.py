@@ -71,9 +71,8 @@ def all_heads(
     heads, present, fewer = answer_all(network, task, rows.patches, subsets=subsets)
     target = task.target
     if weighs(target):
-        shift = (0.5 * np.log(target.prior())).astype(
-            np.float32
-        )  # rows weighed by one over the root of the share
+        # Rows were weighed by one over the root of their class's share.
+        shift = (0.5 * np.log(target.prior())).astype(np.float32)
         heads = {k: v + shift for k, v in heads.items()}
         fewer = {k: v + shift for k, v in fewer.items()}
     if not floors:

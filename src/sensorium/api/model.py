@@ -249,9 +249,8 @@ class Model:
         """Choose the fusion on validation rows, measure, write the run folder."""
         target = self.task.target
         filled = found["held"].take([]) if target.column not in found["held"].columns else found["held"]
-        asked = truth_of(filled, target)[
-            0
-        ].tolist()  # also rows of classes that training lacks: they count as wrong
+        # Rows of classes that training lacks are among them: they count as wrong.
+        asked = truth_of(filled, target)[0].tolist()
         truth = (
             truths(target, [found["check"].targets[target.column][i] for i in asked])
             if asked
@@ -373,7 +372,8 @@ class Model:
     def evaluate(self, data: object, *, say: Say = _silent) -> dict[str, object]:
         """Measure on the rows whose target is filled: figures with intervals, every subset, robustness, confusion.
 
-        Rows that cannot be read, and classes that training never saw, are counted in `skipped` and named in `warnings`.
+        Rows that cannot be read or have no target are counted in `skipped`. Rows of a class that training never saw
+        count as wrong; `warnings` names the class. Raises InputError where nothing can be compared.
         """
         torch.set_num_threads(threads())
         table = read(data)
