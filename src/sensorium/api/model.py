@@ -4,48 +4,29 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_arrays
-from safetensors.numpy import save as save_arrays
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 
 import sensorium
 from sensorium.api.evaluate import answers, choose, evaluate_rows, floor_table, truths, verdict
 from sensorium.api.heads import Rows, all_heads, everyone, statistics, weighs
+from sensorium.api.persist import State, described, restored, write_run
 from sensorium.api.prepare import Asked, cut, examples, load_rows, plan_task, truth_of
 from sensorium.api.story import hardest, patterns
 from sensorium.data import Decoder, Row, decode_rows
 from sensorium.measure.baselines import Floor, fit_floors
 from sensorium.measure.experts import Experts
-from sensorium.measure.kept import packed, unpacked
 from sensorium.measure.scores import headline
-from sensorium.modalities import CARRIERS
 from sensorium.network import SIZES, Network
 from sensorium.report import write_report
-from sensorium.store import Table, lock, read, read_json, remove, write_bytes, write_json
-from sensorium.tasks import Target, Task
+from sensorium.store import Table, lock, read, read_json, remove, write_json
+from sensorium.tasks import Target
 from sensorium.training import Examples, Plan, Trainer, run, threads, time_step
 from sensorium.types import InputError, Limits, Prediction
 
-FORMAT = 1  # of the run folder; a reader refuses a higher one
-DESCRIBED = {
-    "format",
-    "complete",
-    "mark",
-    "size",
-    "fusion",
-    "plan",
-    "rates",
-    "targets",
-    "modalities",
-    "experts",
-}
 FEW = 32  # rows up to which a second thread costs more than it gives
 MINUTES = 5.0  # training time where neither minutes nor epochs are given
 Say = Callable[[str, float, str], None]  # (stage, done 0..1, figures) -> shown to the user
@@ -121,7 +102,7 @@ class Model:
         torch.set_num_threads(threads())
         mark = {"asked": json.loads(json.dumps(asdict(self.asked))), "data": table.fingerprint()}
         mark |= {} if valid is None else {"valid": valid.fingerprint()}
-        old = _described(folder) if (folder / "model.json").exists() else None
+        old = described(folder) if (folder / "model.json").exists() else None
         if old is not None:
             if old["mark"] != mark:
                 raise InputError(
@@ -129,7 +110,7 @@ class Model:
                 )
             if old["complete"]:
                 say("fit", 1.0, "already complete")
-                return self._restore(old, folder)
+                return self._restore(restored(old, folder), folder)
         for name in ("quarantine.jsonl", *(() if old else ("history.jsonl",))):
             remove(folder / name)
         train, held = cut(table, valid, self.asked)
@@ -148,7 +129,7 @@ class Model:
         floors = self._floors(self._rows(train, rows), fit, say)
         self._build(old, fit, say)
         self.experts = Experts(weights={"": 1.0}, prior=self._prior())
-        self._write(folder, mark, complete=False)
+        write_run(folder, self._state(), mark, complete=False)
         why = self._train(folder, fit, check, say)
         self._finish(folder, mark, {
             "held": held, "held_rows": held_rows, "check": check, "floors": floors, "metric": metric, "why": why,
@@ -294,7 +275,7 @@ class Model:
         if len(known):
             self.metrics["verdict"] = verdict(self.metrics)
         write_json(folder / "metrics.json", self.metrics)
-        self._write(folder, mark, complete=True)
+        write_run(folder, self._state(), mark, complete=True)
         write_report(folder)
 
     def _story(
@@ -412,72 +393,21 @@ class Model:
         """Write the model as a run folder. Raises InputError where that is not possible."""
         folder = Path(run_folder)
         with lock(folder):
-            self._write(
-                folder, {"asked": json.loads(json.dumps(asdict(self.asked))), "data": ""}, complete=True
-            )
+            mark = {"asked": json.loads(json.dumps(asdict(self.asked))), "data": ""}
+            write_run(folder, self._state(), mark, complete=True)
             write_json(folder / "metrics.json", self.metrics)
 
-    def _write(self, folder: Path, mark: Mapping[str, object], *, complete: bool) -> None:
-        """Weights first, description last: a description that says complete never stands beside old weights."""
-        state = {k: v.contiguous() for k, v in self.network.state_dict().items()}
-        write_bytes(folder / "model.safetensors", save_tensors(state))
-        floors, arrays = packed(self.floors)
-        if floors:
-            write_bytes(folder / "floors.safetensors", save_arrays(arrays))
-        write_json(folder / "model.json", {
-            "format": FORMAT, "sensorium": sensorium.__version__, "complete": complete, "mark": mark, "size": self.size,
-            "fusion": self.network.fusion, "plan": asdict(self.plan), "rates": self.rates,
-            "targets": [asdict(t) for t in self.task.targets],
-            "modalities": [{"name": m.name, "column": m.column, "carrier": m.carrier, "options": m.options} for m in self.task.modalities],
-            "experts": {"weights": dict(self.experts.weights), "prior": list(self.experts.prior), "lean": self.experts.lean},
-            "floors": floors,
-        })  # fmt: skip
+    def _state(self) -> State:
+        return State(
+            task=self.task, network=self.network, size=self.size, plan=self.plan, rates=self.rates,
+            experts=self.experts, floors=self.floors,
+        )  # fmt: skip
 
-    def _restore(self, saved: Mapping, folder: Path) -> "Model":
-        self.size, self.rates, self.plan = saved["size"], saved["rates"], Plan(**saved["plan"])
-        modalities = tuple(
-            CARRIERS[m["carrier"]].define(m["name"], m["column"], **m["options"]) for m in saved["modalities"]
-        )
-        targets = tuple(
-            Target(**{**t, "classes": tuple(t["classes"]), "counts": tuple(t["counts"])})
-            for t in saved["targets"]
-        )
-        self.task = Task(modalities=modalities, targets=targets)
-        self.network = Network(self.task, SIZES[self.size], fusion=saved["fusion"])
-        self.network.load_state_dict(_tensors(folder / "model.safetensors", load_tensors))
-        self.network.eval()
-        told = saved["experts"]
-        self.experts = Experts(
-            weights=told["weights"], prior=tuple(told["prior"]), lean=told.get("lean", 0.0)
-        )
-        if saved.get("floors"):
-            self.floors = unpacked(saved["floors"], _tensors(folder / "floors.safetensors", load_arrays))
+    def _restore(self, state: State, folder: Path) -> "Model":
+        for field in fields(state):
+            setattr(self, field.name, getattr(state, field.name))
         self.metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else {}
         return self
-
-
-def _described(folder: Path) -> dict:
-    """The description of a run. Raises InputError where it is damaged or a newer version wrote it."""
-    saved = read_json(folder / "model.json", newest=FORMAT)
-    if not isinstance(saved, dict) or not DESCRIBED <= set(saved):
-        raise InputError(
-            "model.json does not describe a run",
-            got=str(folder),
-            fix="give a folder that `sensorium fit -o` wrote, or delete it and fit again",
-        )
-    return saved
-
-
-def _tensors(path: Path, unpack: Callable[[bytes], dict]) -> dict:
-    """The arrays of one file of a run. Raises InputError where it is missing or damaged."""
-    try:
-        return unpack(path.read_bytes())
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            "the weights of the run are missing or damaged",
-            got=f"{path}: {error}",
-            fix="fit again, or copy the run again",
-        ) from error
 
 
 def load(run_folder: str | Path, *, limits: Limits = Limits()) -> Model:
@@ -487,7 +417,7 @@ def load(run_folder: str | Path, *, limits: Limits = Limits()) -> Model:
         raise InputError(
             "not a run folder", got=str(folder), fix="give a folder that `sensorium fit -o` wrote"
         )
-    saved = _described(folder)
+    saved = described(folder)
     asked = saved["mark"]["asked"]  # type: ignore[index]
     model = Model(asked["target"], limits=limits)
     model.asked = Asked(
@@ -497,4 +427,4 @@ def load(run_folder: str | Path, *, limits: Limits = Limits()) -> Model:
             "also": tuple(asked["also"]),
         }
     )
-    return model._restore(saved, folder)
+    return model._restore(restored(saved, folder), folder)

@@ -1,0 +1,112 @@
+"""A model as files: what a run folder holds of it, and how it comes back. JSON and safetensors, never a pickle."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+import sensorium
+from sensorium.measure.baselines import Floor
+from sensorium.measure.experts import Experts
+from sensorium.measure.kept import packed, unpacked
+from sensorium.modalities import CARRIERS
+from sensorium.network import SIZES, Network
+from sensorium.store import read_json, write_bytes, write_json
+from sensorium.tasks import Target, Task
+from sensorium.training import Plan
+from sensorium.types import InputError
+
+FORMAT = 1  # of the run folder; a reader refuses a higher one
+DESCRIBED = {
+    "format",
+    "complete",
+    "mark",
+    "size",
+    "fusion",
+    "plan",
+    "rates",
+    "targets",
+    "modalities",
+    "experts",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class State:
+    """What a trained model consists of."""
+
+    task: Task
+    network: Network
+    size: str
+    plan: Plan
+    rates: dict[str, float]
+    experts: Experts
+    floors: tuple[Floor, ...]
+
+
+def write_run(folder: Path, model: State, mark: Mapping[str, object], *, complete: bool) -> None:
+    """Weights first, description last: a description that says complete never stands beside old weights."""
+    state = {k: v.contiguous() for k, v in model.network.state_dict().items()}
+    write_bytes(folder / "model.safetensors", save_tensors(state))
+    floors, arrays = packed(model.floors)
+    if floors:
+        write_bytes(folder / "floors.safetensors", save_arrays(arrays))
+    write_json(folder / "model.json", {
+        "format": FORMAT, "sensorium": sensorium.__version__, "complete": complete, "mark": mark, "size": model.size,
+        "fusion": model.network.fusion, "plan": asdict(model.plan), "rates": model.rates,
+        "targets": [asdict(t) for t in model.task.targets],
+        "modalities": [{"name": m.name, "column": m.column, "carrier": m.carrier, "options": m.options} for m in model.task.modalities],
+        "experts": {"weights": dict(model.experts.weights), "prior": list(model.experts.prior), "lean": model.experts.lean},
+        "floors": floors,
+    })  # fmt: skip
+
+
+def restored(saved: Mapping, folder: Path) -> State:
+    """The model that `saved`, a run's description, tells of. Raises InputError where its weights are damaged."""
+    modalities = tuple(
+        CARRIERS[m["carrier"]].define(m["name"], m["column"], **m["options"]) for m in saved["modalities"]
+    )
+    targets = tuple(
+        Target(**{**t, "classes": tuple(t["classes"]), "counts": tuple(t["counts"])})
+        for t in saved["targets"]
+    )
+    task = Task(modalities=modalities, targets=targets)
+    network = Network(task, SIZES[saved["size"]], fusion=saved["fusion"])
+    network.load_state_dict(_tensors(folder / "model.safetensors", load_tensors))
+    network.eval()
+    told, floors = saved["experts"], ()
+    if saved.get("floors"):
+        floors = unpacked(saved["floors"], _tensors(folder / "floors.safetensors", load_arrays))
+    return State(
+        task=task, network=network, size=saved["size"], plan=Plan(**saved["plan"]), rates=saved["rates"],
+        experts=Experts(weights=told["weights"], prior=tuple(told["prior"]), lean=told.get("lean", 0.0)), floors=floors,
+    )  # fmt: skip
+
+
+def described(folder: Path) -> dict:
+    """The description of a run. Raises InputError where it is damaged or a newer version wrote it."""
+    saved = read_json(folder / "model.json", newest=FORMAT)
+    if not isinstance(saved, dict) or not DESCRIBED <= set(saved):
+        raise InputError(
+            "model.json does not describe a run",
+            got=str(folder),
+            fix="give a folder that `sensorium fit -o` wrote, or delete it and fit again",
+        )
+    return saved
+
+
+def _tensors(path: Path, unpack: Callable[[bytes], dict]) -> dict:
+    """The arrays of one file of a run. Raises InputError where it is missing or damaged."""
+    try:
+        return unpack(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            "the weights of the run are missing or damaged",
+            got=f"{path}: {error}",
+            fix="fit again, or copy the run again",
+        ) from error
