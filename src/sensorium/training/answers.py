@@ -1,0 +1,124 @@
+"""A network's answers, losses and inner vectors for many rows at once."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from sensorium.data import Row, collate
+from sensorium.network import JOINT, Network
+from sensorium.tasks import Target, Task
+from sensorium.training.losses import row_losses, told
+from sensorium.training.plan import Examples
+
+Heads = dict[str, dict[str, np.ndarray]]  # column -> head -> (n, width) answers
+Subset = tuple[str, ...]
+
+
+@torch.inference_mode()
+def encode_all(
+    network: Network, task: Task, rows: Sequence[Row], *, batch: int = 64
+) -> Iterator[tuple[list[int], dict]]:
+    """Encode rows in batches of similar length; yields (row numbers, encoded modalities)."""
+    network.eval()
+    lengths = np.array([sum(len(a) for a in row.values()) for row in rows])
+    order = np.argsort(lengths, kind="stable")
+    for start in range(0, len(order), batch):
+        index = order[start : start + batch].tolist()
+        yield index, network.encode(collate([rows[i] for i in index], task.modalities))
+
+
+@torch.inference_mode()
+def _answers(
+    network: Network, task: Task, rows: Sequence[Row], subsets: Sequence[Subset] = ()
+) -> tuple[Heads, dict[str, np.ndarray], dict[Subset, np.ndarray]]:
+    """Answers of every head to every target, who is present, and the joint head's to the asked one by subset."""
+    names = [m.name for m in task.modalities]
+    wanted = [*names, JOINT] if network.fusion != "late" else names
+    heads = {t.column: {n: np.zeros((len(rows), t.width), np.float32) for n in wanted} for t in task.targets}
+    present = {n: np.zeros(len(rows), bool) for n in names}
+    asked = task.target.column
+    fewer = {s: np.zeros((len(rows), task.target.width), np.float32) for s in subsets}
+    for index, encoded in encode_all(network, task, rows):
+        if not encoded:
+            continue
+        for column, found in network.answer(encoded, network.fuse(encoded)).items():
+            for name, logits in found.items():
+                heads[column][name][index] = logits.numpy()
+        for name, piece in encoded.items():
+            present[name][index] = piece.present.numpy()
+        for subset in subsets if JOINT in heads[asked] else ():
+            inside = {n: e for n, e in encoded.items() if n in subset}
+            if inside:
+                logits = network.answer(inside, network.fuse(inside))[asked][JOINT]
+                fewer[subset][index] = logits.numpy()
+    return heads, present, fewer
+
+
+def answer_all(
+    network: Network, task: Task, rows: Sequence[Row], *, subsets: Sequence[Subset] = ()
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[Subset, np.ndarray]]:
+    """Answers to the asked target for many rows, encoded once.
+
+    Returns head -> (n, width) from everything a row has, modality -> (n,) who is present, and subset -> (n, width)
+    of the joint head when only that subset is left. Rows without any modality hold zeros.
+    """
+    heads, present, fewer = _answers(network, task, rows, subsets)
+    return heads[task.target.column], present, fewer
+
+
+@torch.inference_mode()
+def vectors_all(
+    network: Network, task: Task, rows: Sequence[Row]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What each encoder learned of many rows: its pooled vector, that the modality's own head reads.
+
+    Returns modality -> (n, 2 * dim) float32, zeros where a row lacks it, and modality -> (n,) who is present.
+    """
+    names, wide = [m.name for m in task.modalities], 2 * network.shape.dim
+    vectors = {n: np.zeros((len(rows), wide), np.float32) for n in names}
+    present = {n: np.zeros(len(rows), bool) for n in names}
+    for index, encoded in encode_all(network, task, rows):
+        for name, piece in encoded.items():
+            vectors[name][index] = piece.vector.numpy()
+            present[name][index] = piece.present.numpy()
+    return vectors, present
+
+
+def held_losses(network: Network, task: Task, examples: Examples) -> tuple[float, dict[str, float]]:
+    """Losses on held-out rows, of weights as they are: of the heads' common answer, and of each head.
+
+    The first is the mean loss of the answer that the trained heads give together to the asked target. The second has
+    the mean loss of every head of every target that the rows hold (`told` names it), over the rows that have the target and the
+    modality; a head without such a row is not a key.
+    """
+    heads, present, _ = _answers(network, task, examples.rows)
+    each = {t.column: _each(heads[t.column], present, examples, t) for t in task.targets}
+    together = each[task.target.column]
+    loss, votes = torch.zeros(1), torch.zeros(1)
+    for name, (rows, here) in together.items():
+        weight = 2.0 if name == JOINT else 1.0
+        loss, votes = loss + weight * here * rows, votes + weight * here
+    alone = {
+        told((column, name)): float((rows * here).sum() / here.sum())
+        for column, found in each.items()
+        for name, (rows, here) in found.items()
+        if here.any()
+    }
+    return float((loss / votes.clamp(min=1e-6)).mean()), alone
+
+
+def _each(
+    heads: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray], examples: Examples, target: Target
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Head -> loss of each row whose target is known, (known,), and 1 where the head's modality is there."""
+    cells = examples.targets.get(target.column, ())
+    known = [i for i, c in enumerate(cells) if c is not None]
+    if not known:
+        return {}
+    truth = torch.from_numpy(np.stack([cells[i] for i in known]))
+    found = {}
+    for name, logits in heads.items():
+        here = torch.ones(len(known)) if name == JOINT else torch.from_numpy(present[name][known]).float()
+        found[name] = (row_losses(torch.from_numpy(logits[known]), truth, target), here)
+    return found

@@ -1,0 +1,163 @@
+"""How the losses of the heads become gradients: values that a Trainer holds, chosen by a word of the plan."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from sensorium.colearning import Standing, blend_weights, pareto_gradient
+from sensorium.network import JOINT, Encoded, Network, key
+from sensorium.training.losses import Named, told, total
+from sensorium.training.plan import Plan
+from sensorium.types import InputError
+
+LEAST = 0.1  # share of a blended weight that no estimate takes away: late fusion needs every head
+
+Figures = Mapping[str, float]  # head, as `told` names it -> mean loss
+
+
+class Balance(ABC):
+    """What the modalities' own heads see, and what the encoders get of each loss. Immutable."""
+
+    def heard(self, encoded: Mapping[str, Encoded]) -> Mapping[str, Encoded]:
+        """What the own heads see; by default what the encoders made, so that their losses train the encoders."""
+        return encoded
+
+    @abstractmethod
+    def backward(self, found: Mapping[Named, Tensor], network: Network, plan: Plan) -> None:
+        """Add the gradients of the heads' losses to the network's parameters."""
+
+    def checked(self, valid: Figures, train: Callable[[], Figures]) -> "Balance":
+        """Return the balance to go on with after a validation; `train` measures the same on training rows."""
+        return self
+
+    def state(self) -> dict[str, dict[str, float]]:
+        """What a checkpoint must hold, as JSON."""
+        return {}
+
+    def restored(self, state: Mapping[str, Figures]) -> "Balance":
+        """Return the balance as it was at a checkpoint."""
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Uniform(Balance):
+    """The sum of the joint loss and of every modality's own."""
+
+    def backward(self, found: Mapping[Named, Tensor], network: Network, plan: Plan) -> None:
+        """Send the gradient of the plain sum."""
+        total(found, plan).backward()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JointAlone(Balance):
+    """The joint loss alone trains the encoders; own heads only read what they find. A control, not a cure."""
+
+    def heard(self, encoded: Mapping[str, Encoded]) -> Mapping[str, Encoded]:
+        """Cut the own heads off the encoders; the trunk sees the tokens, which stay as they are."""
+        return {n: replace(e, vector=e.vector.detach()) for n, e in encoded.items()}
+
+    def backward(self, found: Mapping[Named, Tensor], network: Network, plan: Plan) -> None:
+        """Send the gradient of the plain sum: nothing of an own loss gets past its head."""
+        total(found, plan).backward()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pareto(Balance):
+    """MMPareto (arXiv:2405.17730): an encoder's two gradients are merged so that neither loss is harmed.
+
+    Heads and trunk get the plain sum. An encoder without rows in the batch gets nothing, and without a joint head
+    (late fusion) there is nothing to merge.
+    """
+
+    def backward(self, found: Mapping[Named, Tensor], network: Network, plan: Plan) -> None:
+        """Two passes back: the joint losses', then the own ones'; an own loss reaches its own encoder only."""
+        joint = {n: v for n, v in found.items() if n[1] == JOINT}
+        own = {n: v for n, v in found.items() if n[1] != JOINT}
+        if not joint or not own:
+            total(found, plan).backward()
+            return
+        total(joint, plan).backward(retain_graph=True)
+        first = {name: taken(network.encoders[key(name)]) for name in network.names}
+        total(own, plan).backward()
+        for name in network.names:
+            merge(network.encoders[key(name)], first[name])
+
+
+def taken(module: nn.Module) -> list[Tensor | None]:
+    """Take the gradients away from a module's parameters, in their order."""
+    grads = [p.grad for p in module.parameters()]
+    for parameter in module.parameters():
+        parameter.grad = None
+    return grads
+
+
+def merge(module: nn.Module, joint: list[Tensor | None]) -> None:
+    """Merge the gradients of the joint loss into those of the own loss, which the parameters hold."""
+    parameters = list(module.parameters())
+    if all(g is None for g in joint) and all(p.grad is None for p in parameters):
+        return
+
+    def flat(grads: list[Tensor | None]) -> Tensor:
+        both = zip(parameters, grads, strict=True)
+        return torch.cat([(torch.zeros_like(p) if g is None else g).reshape(-1) for p, g in both])
+
+    merged = pareto_gradient(flat(joint), flat([p.grad for p in parameters]))
+    for parameter, part in zip(parameters, merged.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = part.view_as(parameter).clone()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Blend(Balance):
+    """Gradient blending (arXiv:1905.12681), online: heads that generalise weigh more, those that overfit less.
+
+    Uniform until two validations were seen, and all the way where there are no validation rows.
+    """
+
+    weights: Figures = field(default_factory=dict)  # a head without a weight has 1
+    train: Figures = field(default_factory=dict)  # losses at the last validation
+    valid: Figures = field(default_factory=dict)
+
+    def backward(self, found: Mapping[Named, Tensor], network: Network, plan: Plan) -> None:
+        """Send the gradient of the weighted sum."""
+        total({n: v * self.weights.get(told(n), 1.0) for n, v in found.items()}, plan).backward()
+
+    def checked(self, valid: Figures, train: Callable[[], Figures]) -> Balance:
+        """Weigh the heads anew by how both losses moved since the last validation."""
+        now = Standing(train=train(), valid=valid)
+        if not self.valid:
+            return Blend(weights=dict.fromkeys(valid, 1.0), train=now.train, valid=valid)
+        before = Standing(train=self.train, valid=self.valid)
+        weights = blend_weights(before, now, self.weights, least=LEAST)
+        return Blend(weights=weights, train=now.train, valid=valid)
+
+    def state(self) -> dict[str, dict[str, float]]:
+        """Weights and the losses that the next ones are estimated from."""
+        return {"weights": dict(self.weights), "train": dict(self.train), "valid": dict(self.valid)}
+
+    def restored(self, state: Mapping[str, Figures]) -> Balance:
+        """Return the balance as it was at a checkpoint."""
+        return Blend(**state) if state else self
+
+
+BALANCES: Mapping[str, Balance] = {
+    "uniform": Uniform(),
+    "joint": JointAlone(),
+    "pareto": Pareto(),
+    "blend": Blend(),
+}
+
+
+def balance_of(word: str, network: Network) -> Balance:
+    """Return the balance that a word of BALANCES names. Raises InputError where the network cannot be trained so."""
+    if word not in BALANCES:
+        raise InputError("no such balance", got=word, fix=f"use {', '.join(BALANCES)}")
+    if word == "joint" and network.fusion == "late":
+        raise InputError(
+            "late fusion has no joint head that could train the encoders alone",
+            got="balance joint, fusion late",
+            fix="use another fusion, or another balance",
+        )
+    return BALANCES[word]

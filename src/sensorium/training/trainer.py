@@ -1,0 +1,182 @@
+"""The state of one training run, and its steps."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from sensorium.data import augmented, buckets
+from sensorium.network import Encoded, Network
+from sensorium.store import make_folder, write_bytes
+from sensorium.tasks import Task
+from sensorium.tokens import Batch
+from sensorium.training.balance import balance_of
+from sensorium.training.losses import losses, told
+from sensorium.training.plan import Examples, Plan, schedule
+from sensorium.types import InputError
+
+SAMPLE = 512  # training rows that are looked at without noise where a balance asks for it
+
+
+def random_subsets(
+    encoded: Mapping[str, Encoded], rng: np.random.Generator, share: float
+) -> dict[str, Tensor] | None:
+    """For a share of the rows choose a random non-empty subset of the modalities that the row has."""
+    names = list(encoded)
+    if len(names) < 2 or share <= 0:
+        return None
+    present = np.stack([encoded[n].present.numpy() for n in names], 1)
+    keep = rng.random(present.shape) < 0.5
+    lone = rng.random(present.shape) * present
+    keep[np.arange(len(keep)), lone.argmax(1)] = True
+    keep |= (rng.random(len(keep)) >= share)[:, None]
+    return {n: torch.from_numpy(keep[:, i].copy()) for i, n in enumerate(names)}
+
+
+def weight_groups(network: nn.Module, decay: float) -> list[dict[str, object]]:
+    """Decay matrices and filters; not biases, norms, embeddings of places and names."""
+    wide = [p for p in network.parameters() if p.ndim >= 2]
+    return [
+        {"params": wide, "weight_decay": decay},
+        {"params": [p for p in network.parameters() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+class Trainer:
+    """The state of one training run, and its steps. Everything random depends on (seed, step) alone."""
+
+    def __init__(self, network: Network, task: Task, plan: Plan, examples: Examples):
+        self.network, self.task, self.plan, self.examples = network, task, plan, examples
+        self.optimizer = torch.optim.AdamW(
+            weight_groups(network, plan.decay), lr=plan.rate, betas=(0.9, 0.99), fused=True
+        )
+        self.mean = {k: v.detach().clone() for k, v in network.state_dict().items()}
+        self.step, self.steps, self.elapsed_s = 0, plan.steps, 0.0
+        self.best, self.stale = math.inf, 0
+        self.kept: dict[str, Tensor] = {}  # the average weights at `best`
+        self.balance = balance_of(plan.balance, network)
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield the batches from the current step on; the same ones whether or not the run was interrupted."""
+        lengths = np.array([sum(len(a) for a in row.values()) for row in self.examples.rows])
+        per_epoch = math.ceil(len(lengths) / self.plan.batch)
+        epochs = self.plan.steps / per_epoch
+        epoch, step = -1, self.step
+        while True:
+            if step // per_epoch != epoch:
+                epoch = step // per_epoch
+                cut = buckets(lengths, self.plan.batch, np.random.default_rng([self.plan.seed, epoch]))
+            index = cut[step % per_epoch]
+            # Few epochs, and the first ones of many, are better spent on the rows nearly as they are.
+            ramp = min(1.0, epochs / 12) * min(1.0, 0.3 + step / per_epoch / 5)
+            strength = self.plan.augment * ramp
+            rng = np.random.default_rng([self.plan.seed, epoch, step, 1])
+            changed = [augmented(self.examples.rows[i], self.task.modalities, rng, strength) for i in index]
+            yield self.examples.batch(self.task, index, changed)
+            step += 1
+
+    def sample(self) -> Examples:
+        """Some training rows as they are, the same ones at every call."""
+        rows = self.examples.rows
+        chosen = np.random.default_rng([self.plan.seed, 3]).permutation(len(rows))[:SAMPLE].tolist()
+        targets = {k: [v[i] for i in chosen] for k, v in self.examples.targets.items()}
+        return Examples(rows=[rows[i] for i in chosen], targets=targets)
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """Take one step; return the losses by head."""
+        torch.manual_seed(self.plan.seed * 1_000_003 + self.step)
+        rng = np.random.default_rng([self.plan.seed, self.step, 2])
+        self.network.train()
+        encoded = self.network.encode(batch)
+        joint = self.network.fuse(encoded, random_subsets(encoded, rng, self.plan.drop))
+        answers = self.network.answer(self.balance.heard(encoded), joint)
+        found = losses(answers, batch, self.task, {n: e.present for n, e in encoded.items()})
+        self.optimizer.zero_grad(set_to_none=True)
+        self.balance.backward(found, self.network, self.plan)
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.plan.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = schedule(self.step, self.plan, self.steps)
+        self.optimizer.step()
+        self._average()
+        self.step += 1
+        values = {told(k): float(v.detach()) for k, v in found.items()}
+        if not math.isfinite(sum(values.values())):
+            raise InputError(
+                "the loss is no longer a number", got=values, fix="look for extreme numbers in the inputs"
+            )
+        return values
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Exponential moving average of the weights, with a fast start so that early ones are forgotten."""
+        keep = min(self.plan.average, (1 + self.step) / (10 + self.step))
+        now = self.network.state_dict()
+        names = [k for k in self.mean if self.mean[k].is_floating_point()]
+        torch._foreach_lerp_([self.mean[k] for k in names], [now[k] for k in names], 1 - keep)
+
+    def observe(self, loss: float) -> None:
+        """Take note of a validation loss; without progress for `patience` checks the schedule is cut short.
+
+        The rest is a cool-down of a tenth of the steps, in which the learning rate still falls to zero.
+        """
+        if loss < self.best - 1e-3:
+            self.best, self.stale = loss, 0
+            self.kept = {k: v.clone() for k, v in self.mean.items()}
+            return
+        self.stale += 1
+        if self.plan.patience and self.stale >= self.plan.patience and self.step < self.steps * 0.85:
+            self.shorten(self.step + max(20, self.plan.steps // 10))
+            self.stale = -(10**6)
+
+    def shorten(self, steps: int) -> None:
+        """Bring the end of the schedule forward."""
+        self.steps = max(self.step + 1, min(self.steps, steps))
+
+    def checkpoint(self, folder: Path) -> None:
+        """Write the exact state as one file that replaces the last one only when it is whole."""
+        tensors = {f"now/{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"mean/{k}": v for k, v in self.mean.items()}
+        tensors |= {f"kept/{k}": v for k, v in self.kept.items()}
+        for number, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"adam/{number}/{k}": torch.as_tensor(v) for k, v in state.items()}
+        numbers = {k: getattr(self, k) for k in ("step", "steps", "elapsed_s", "best", "stale")}
+        numbers["balance"] = self.balance.state()
+        make_folder(folder)
+        safe = {k: v.contiguous() for k, v in tensors.items()}
+        write_bytes(folder / "state.safetensors", save(safe, {"state": json.dumps(numbers)}))
+
+    def resume(self, folder: Path) -> bool:
+        """Take up the state of `checkpoint`; False where there is none. Raises InputError where it is damaged."""
+        path = folder / "state.safetensors"
+        if not path.exists():
+            return False
+        try:
+            raw = path.read_bytes()
+            size = int.from_bytes(raw[:8], "little")
+            numbers = json.loads(json.loads(raw[8 : 8 + size])["__metadata__"]["state"])
+            tensors = load(raw)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise InputError(
+                "the checkpoint is damaged",
+                got=f"{path}: {error}",
+                fix="delete it: the training then starts anew",
+            ) from error
+        self.network.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("now/")})
+        self.mean = {k[5:]: v for k, v in tensors.items() if k.startswith("mean/")}
+        self.kept = {k[5:]: v for k, v in tensors.items() if k.startswith("kept/")}
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("adam/"):
+                _, number, what = name.split("/", 2)
+                state.setdefault(int(number), {})[what] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        self.balance = self.balance.restored(numbers.pop("balance", {}))  # older ones hold none
+        for name, value in numbers.items():
+            setattr(self, name, value)
+        return True
