@@ -16,8 +16,10 @@ def raster(rows: int, columns: int, *, device: torch.device) -> Float[Tensor, "p
     return torch.cat([torch.zeros(rows * columns, 1, device=device), yx], 1)
 
 
-def scaled(pixels: UInt8[Tensor, "*shape channels"]) -> Float[Tensor, "*shape channels"]:
-    """Pixels 0..255 as numbers around zero with a spread near one."""
+def scaled(
+    pixels: UInt8[Tensor, "*shape channels"] | Float[Tensor, "*shape channels"],
+) -> Float[Tensor, "*shape channels"]:
+    """Pixels 0..255 as numbers around zero with a spread near one; fractions are what explanations ask for."""
     return (pixels.float() - 127.5) / 64.0
 
 
