@@ -127,6 +127,10 @@ class Carrier:
     survey: Callable[..., dict[str, object]]  # (training signals, **given) -> options for `define`
     define: Callable[..., Modality]  # (name, column, **options) -> Modality
     preview: Callable[[Signal], dict[str, object]]  # a small JSON picture of the signal for people
+    # name -> (signal, rng, severity 0..5) -> the signal as a failing sensor gives it; 0 changes nothing
+    corruptions: Mapping[str, Callable[[Signal, np.random.Generator, int], Signal]] = field(
+        default_factory=dict
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

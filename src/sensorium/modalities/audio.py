@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from sensorium.modalities import damage
 from sensorium.modalities.grid import BROKEN, log_mel, refused, sniffed, too_much
 from sensorium.modalities.options import checked, number, whole
 from sensorium.types import Carrier, InputError, Limits, Media, Modality, Signal
@@ -401,4 +402,5 @@ CARRIER = Carrier(
     survey=survey,
     define=define,
     preview=preview,
+    corruptions=damage.AUDIO,
 )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
+from sensorium.modalities import damage
 from sensorium.modalities.grid import (
     BROKEN,
     affine,
@@ -218,4 +219,5 @@ CARRIER = Carrier(
     survey=survey,
     define=define,
     preview=preview,
+    corruptions=damage.IMAGE,
 )

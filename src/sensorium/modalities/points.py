@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sensorium.modalities import clouds, options
+from sensorium.modalities import clouds, damage, options
 from sensorium.types import Carrier, InputError, Limits, Media, Modality, Signal
 
 BINS = 16  # of the histogram of each dimension in a frame
@@ -211,4 +211,5 @@ CARRIER = Carrier(
     survey=survey,
     define=define,
     preview=preview,
+    corruptions=damage.POINTS,
 )

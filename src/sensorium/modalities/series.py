@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorium.modalities import arrays, options, recordings
+from sensorium.modalities import arrays, damage, options, recordings
 from sensorium.types import Carrier, InputError, Limits, Media, Modality, Signal
 
 SUFFIXES = frozenset({".npy", ".npz", ".csv", ".tsv", ".parquet", ".edf", ".bdf", ".hea", ".gpx"})
@@ -490,5 +490,11 @@ def define(name: str, column: str, **learned: Any) -> Modality:
 
 
 CARRIER = Carrier(
-    name="series", suffixes=SUFFIXES, decode=decode, survey=survey, define=define, preview=preview
+    name="series",
+    suffixes=SUFFIXES,
+    decode=decode,
+    survey=survey,
+    define=define,
+    preview=preview,
+    corruptions=damage.SERIES,
 )

@@ -2,10 +2,12 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from sensorium.modalities import damage
 from sensorium.types import Carrier, InputError, Limits, Media, Modality, Signal
 
 MOST = 250  # categories of a field that get a code of their own
@@ -147,6 +149,64 @@ def preview(signal: Signal) -> dict[str, object]:
     }
 
 
+def _changed(signal: Signal, change: Callable[[int, object], object]) -> Signal:
+    """Change each filled cell, by its number and content."""
+    values = np.empty(len(signal.values), dtype=object)
+    values[:] = [c if c is None else change(i, c) for i, c in enumerate(signal.values)]
+    return replace(signal, values=values)
+
+
+def _multiplied(signal: Signal, factors: np.ndarray) -> Signal:
+    """Multiply the cells that are numbers; those whose factor is one stay as they are written."""
+
+    def changed(i: int, cell: object) -> object:
+        value = None if isinstance(cell, bool | np.bool_) or factors[i] == 1 else number(cell)
+        found = None if value is None else number(value * float(factors[i]))
+        return cell if found is None else found
+
+    return _changed(signal, changed)
+
+
+@damage.graded(0.02, 0.05, 0.1, 0.2, 0.4)
+def measuring_error(signal: Signal, rng: np.random.Generator, share: float) -> Signal:
+    """Multiply every number by one plus Gaussian noise of `share`: the relative error of an instrument.
+
+    How far that is in the column's own spread depends on the column; a single row cannot tell.
+    """
+    return _multiplied(signal, 1 + share * rng.standard_normal(len(signal.values)))
+
+
+@damage.graded(0.1, 0.2, 0.35, 0.5, 0.75)
+def slipped_points(signal: Signal, rng: np.random.Generator, share: float) -> Signal:
+    """Slip the decimal point of `share` of the numbers: ten times as much, or a tenth."""
+    chance, up = rng.random((2, len(signal.values)))
+    return _multiplied(signal, np.where(chance < share, np.where(up < 0.5, 10.0, 0.1), 1.0))
+
+
+@damage.graded(0.1, 0.2, 0.35, 0.55, 0.8)
+def misspelt_words(signal: Signal, rng: np.random.Generator, share: float) -> Signal:
+    """Double a letter in `share` of the words, so that training never saw the category; numbers stay."""
+    chance, place = rng.random((2, len(signal.values)))
+
+    def misspelt(i: int, cell: object) -> object:
+        known = not isinstance(cell, str) or number(cell) is not None or cell.strip().lower() in MISSING
+        if chance[i] >= share or known:
+            return cell
+        said = str(cell)
+        at = int(place[i] * len(said))
+        return said[: at + 1] + said[at:]
+
+    return _changed(signal, misspelt)
+
+
+@damage.graded(0.15, 0.3, 0.45, 0.65, 0.85)
+def lost_fields(signal: Signal, rng: np.random.Generator, share: float) -> Signal:
+    """Empty `share` of the fields, each by itself; of those that are filled one at least stays."""
+    filled = [i for i, c in enumerate(signal.values) if c is not None]
+    gone = dict(zip(filled, damage.lost(rng, len(filled), share), strict=True))
+    return _changed(signal, lambda i, c: None if gone[i] else c)
+
+
 CARRIER = Carrier(
     name="table",
     suffixes=frozenset(),
@@ -154,4 +214,10 @@ CARRIER = Carrier(
     survey=survey,
     define=define,
     preview=preview,
+    corruptions={
+        "measuring error": measuring_error,
+        "lost fields": lost_fields,
+        "slipped decimal points": slipped_points,
+        "misspelt words": misspelt_words,
+    },
 )

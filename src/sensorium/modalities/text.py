@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sensorium.modalities import options
+from sensorium.modalities import damage, options
 from sensorium.types import Carrier, InputError, Limits, Media, Modality, Signal
 
 MASK, FIRST = 1, 2  # ids: 0 is padding, 1 stands for something unknown or hidden, words start at 2
@@ -169,4 +169,5 @@ CARRIER = Carrier(
     survey=survey,
     define=define,
     preview=preview,
+    corruptions=damage.TEXT,
 )

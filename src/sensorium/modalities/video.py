@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from sensorium.modalities import damage
 from sensorium.modalities.grid import (
     BROKEN,
     affine,
@@ -335,4 +336,5 @@ CARRIER = Carrier(
     survey=survey,
     define=define,
     preview=preview,
+    corruptions=damage.VIDEO,
 )
