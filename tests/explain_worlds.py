@@ -1,6 +1,7 @@
 """A small world with planted evidence, and a network that has learned it: what explanations are tested on."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -21,7 +22,9 @@ MODALITIES = (
 CLASSES = ("a", "b", "c", "none")  # the last one has no sign: else one class could do without
 TARGET = Target(column="y", kind="category", classes=CLASSES, counts=(1, 1, 1, 1))
 TASK = Task(modalities=MODALITIES, targets=(TARGET,))
-OUTPUTS = Outputs(column="y", kind="category", width=4, weights={"": 1.0, "image": 0.5, "text": 0.5, "series": 0.5})
+OUTPUTS = Outputs(
+    column="y", kind="category", width=4, weights={"": 1.0, "image": 0.5, "text": 0.5, "series": 0.5}
+)
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def world(count: int, seed: int, missing: float = 0.0) -> World:
     return World(rows=rows, classes=classes, planted=planted)
 
 
-def trained(fusion: str = "early", steps: int = 250) -> Network:
+def trained(fusion: str = "early", steps: int = 160) -> Network:
     """A few seconds of training on the planted world; the weights are their running average."""
     known = world(240, 0, missing=0.1)
     torch.manual_seed(0)
@@ -96,3 +99,9 @@ def trained(fusion: str = "early", steps: int = 250) -> Network:
             break
     network.load_state_dict(trainer.mean)
     return network.eval()
+
+
+@cache
+def learned() -> Network:
+    """The network that all tests of a run share; nobody changes it."""
+    return trained()

@@ -3,6 +3,7 @@
 from sensorium.explain.gradients import Attribution, integrated_gradients
 from sensorium.explain.interaction import Split, split, swapped
 from sensorium.explain.outputs import Outputs, outputs_of
+from sensorium.explain.places import places
 from sensorium.explain.sanity import Sanity, sanity
 from sensorium.explain.subsets import Shares, modality_shapley
 
@@ -15,6 +16,7 @@ __all__ = [
     "integrated_gradients",
     "modality_shapley",
     "outputs_of",
+    "places",
     "sanity",
     "split",
     "swapped",

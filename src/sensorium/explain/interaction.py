@@ -71,7 +71,9 @@ def _stacked(pieces: Sequence[Encoded]) -> Encoded:
         short = width - x.shape[1]
         return x if short == 0 else torch.cat([x, x.new_zeros(len(x), short, *x.shape[2:])], 1)
 
-    fields = {f: torch.cat([padded(getattr(p.tokens, f)) for p in pieces]) for f in ("x", "place", "valid", "kind")}
+    fields = {
+        f: torch.cat([padded(getattr(p.tokens, f)) for p in pieces]) for f in ("x", "place", "valid", "kind")
+    }
     return Encoded(
         tokens=Tokens(**fields),
         vector=torch.cat([p.vector for p in pieces]),
@@ -79,9 +81,7 @@ def _stacked(pieces: Sequence[Encoded]) -> Encoded:
     )
 
 
-def _mixed(
-    encoded: Mapping[str, Encoded], name: str, own: Tensor, rest: Tensor
-) -> dict[str, Encoded]:
+def _mixed(encoded: Mapping[str, Encoded], name: str, own: Tensor, rest: Tensor) -> dict[str, Encoded]:
     """Modality `name` of the rows `own` beside the other modalities of the rows `rest`."""
     return {n: taken(e, own if n == name else rest) for n, e in encoded.items()}
 
@@ -102,7 +102,9 @@ class Split:
     """One answer as what its modalities tell one by one plus what only their meeting tells (arXiv:2203.02013, sec. 3)."""
 
     unimodal: Attribution
-    interaction: Attribution  # its error is a share of the change of the whole output, since it may be about zero
+    interaction: (
+        Attribution  # its error is a share of the change of the whole output, since it may be about zero
+    )
     partners: int  # rows that stood in for the modalities of this one
 
     @property

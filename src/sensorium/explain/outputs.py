@@ -28,7 +28,9 @@ class Outputs:
     width: int  # outputs: classes, labels, or one
     weights: Mapping[str, float]  # head of the network (a modality or JOINT) -> weight
     prior: tuple[float, ...] = ()  # what a head's logits hold before any evidence, (width,); () for none
-    others: Mapping[str, float] = field(default_factory=dict)  # modality -> weight of experts outside the network
+    others: Mapping[str, float] = field(
+        default_factory=dict
+    )  # modality -> weight of experts outside the network
     mean: float = 0.0  # of a number, in its own unit
     spread: float = 1.0
 
@@ -50,9 +52,7 @@ class Outputs:
         outside = [w * present[n].float() for n, w in self.others.items() if n in present]
         votes = torch.stack([*says.values(), *outside]).sum(0)
         lone = (votes <= 0).float()
-        fallen = {
-            n: here * lone for n, here in have.items() if n != JOINT or self.kind != "category"
-        }
+        fallen = {n: here * lone for n, here in have.items() if n != JOINT or self.kind != "category"}
         says = {n: s + fallen.get(n, 0.0) for n, s in says.items()}
         if self.kind == "category":
             return says
@@ -69,7 +69,9 @@ class Outputs:
         return z - z.mean(-1, keepdim=True)
 
     def of(
-        self, heads: Mapping[str, Float[Tensor, "batch answers"]], present: Mapping[str, Bool[Tensor, " batch"]]
+        self,
+        heads: Mapping[str, Float[Tensor, "batch answers"]],
+        present: Mapping[str, Bool[Tensor, " batch"]],
     ) -> Float[Tensor, "batch answers"]:
         """The explained outputs from each head's answers and who is present; rows without anything are blank."""
         says = self.shares(heads, present)
@@ -84,7 +86,8 @@ class Outputs:
     ) -> Float[Tensor, "batch answers"]:
         """The explained outputs from encoded modalities, of those only that `keep` leaves in each row."""
         present = {n: e.present if keep is None else e.present & keep[n] for n, e in encoded.items()}
-        joint = network.fuse(encoded, keep) if self.weights.get(JOINT, 0.0) > 0 or not self.weights else None
+        spare = self.kind == "category" and self.weights.get(JOINT, 0.0) <= 0  # no row falls back to it
+        joint = None if spare else network.fuse(encoded, keep)
         return self.of(network.answer(encoded, joint)[self.column], present)
 
 
@@ -101,7 +104,8 @@ def outputs_of(
     caller adds to the logits of every head, (classes,), where training weighed its rows.
     """
     prior = tuple(
-        float(v) for v in np.asarray(experts.prior) - (0.0 if shift is None else np.asarray(shift, np.float64))
+        float(v)
+        for v in np.asarray(experts.prior) - (0.0 if shift is None else np.asarray(shift, np.float64))
     )
     made = Outputs(
         column=target.column,

@@ -112,7 +112,10 @@ def deletion(
             line = Line(network, task.modalities, row)
             labels = _numbered(line)
             scores = _scores(attribution, labels)
-            orders = [np.argsort(-scores, kind="stable"), *(rng.permutation(len(scores)) for _ in range(draws))]
+            orders = [
+                np.argsort(-scores, kind="stable"),
+                *(rng.permutation(len(scores)) for _ in range(draws)),
+            ]
             found.append([_fall(line, outputs, attribution, labels, order) for order in orders])
     return np.array(found)
 

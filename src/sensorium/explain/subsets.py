@@ -35,9 +35,7 @@ class Shares:
         return self.subsets[tuple(self.values)]
 
 
-def modality_shapley(
-    network: Network, task: Task, rows: Sequence[Row], outputs: Outputs
-) -> list[Shares]:
+def modality_shapley(network: Network, task: Task, rows: Sequence[Row], outputs: Outputs) -> list[Shares]:
     """Exact Shapley values of each row's modalities for every output.
 
     The value of a subset is what the model answers when only it is present, under the model's own mask; that of no
