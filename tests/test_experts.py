@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load, save
 
 import sensorium as sm
-from sensorium.api.evaluate import candidates, starts
+from sensorium.api.choice import candidates, starts
 from sensorium.measure.baselines import Floor, fit_floors
 from sensorium.measure.experts import JOINT, average, fit_average
 from sensorium.measure.kept import packed, unpacked

@@ -139,5 +139,8 @@ class Prediction:
 
     id: str
     value: object = None  # class name, tuple of class names (several labels) or float
+    set: tuple[
+        object, ...
+    ] = ()  # what the truth is promised to be among: classes, or (low, high); () if not asked
     probabilities: Mapping[str, float] = field(default_factory=dict)  # class -> 0..1; empty for numbers
     error: str = ""  # why this row has no answer; empty when fine

@@ -11,10 +11,13 @@ import numpy as np
 import torch
 
 import sensorium
-from sensorium.api.evaluate import answers, choose, evaluate_rows, floor_table, truths, verdict
+from sensorium.api.answers import answers, subsets_of, truths
+from sensorium.api.choice import choose
+from sensorium.api.evaluate import evaluate_rows, floor_table, verdict
 from sensorium.api.heads import Rows, all_heads, everyone, statistics, weighs
 from sensorium.api.persist import State, described, restored, write_run
 from sensorium.api.prepare import Asked, cut, examples, load_rows, plan_task, truth_of
+from sensorium.api.promises import Promises, fit_promises, least_confidence, patterns_of, sets_of
 from sensorium.api.story import hardest, patterns
 from sensorium.data import Decoder, Row, decode_rows
 from sensorium.measure.baselines import Floor, fit_floors
@@ -73,6 +76,7 @@ class Model:
         )  # fmt: skip
         self.limits = limits
         self.floors: tuple[Floor, ...] = ()  # those that have a say in the answers
+        self.promises = Promises()
         self.metrics: dict[str, object] = {}
 
     @property
@@ -254,18 +258,16 @@ class Model:
             held = found["held"].take(asked)
             rows = self._rows(held, [found["held_rows"][i] for i in asked])
             single = [f for f in found["floors"] if f.modality] if self.asked.fusion == "auto" else []
-            heads, present, _ = all_heads(self.network, self.task, single, rows.take(known.tolist()))
-            self.experts, fusion = choose(
-                self.task,
-                heads,
-                present,
-                truth[known],
-                fusion=self.asked.fusion,
-                metric=str(found["metric"]),
-                floors=single,
+            names = [m.name for m in self.task.modalities]
+            heads, present, fewer = all_heads(
+                self.network, self.task, single, rows.take(known.tolist()), subsets=subsets_of(names)
             )
+            self.experts, fusion, halves = choose(
+                self.task, heads, present, truth[known], fusion=self.asked.fusion, metric=str(found["metric"]), floors=single,
+            )  # fmt: skip
             self.floors = tuple(f for f in single if f.name in self.experts.weights)
-            metrics, said = evaluate_rows(self.network, self.task, self.experts, self.floors, rows, truth)
+            self.promises = fit_promises(target, names, halves, heads, present, fewer, truth[known], single)
+            metrics, said = self._measure(rows, truth)
             metrics["baselines"] = floor_table(
                 found["floors"], statistics(self.task, rows), rows.texts, truth, target, str(found["metric"])
             )
@@ -333,22 +335,47 @@ class Model:
         ]
         return rows, errors
 
-    def predict(self, data: object, *, say: Say = _silent) -> list[Prediction]:
-        """Answer every row, in order. A row that cannot be read carries an `error` and no value."""
+    def predict(
+        self, data: object, *, sets: float | None = None, abstain: float | None = None, say: Say = _silent
+    ) -> list[Prediction]:
+        """Answer every row, in order. A row that cannot be read carries an `error` and no value.
+
+        sets: .8, .9 or .95; each prediction's `set` then holds the truth as often, for every pattern of missing inputs
+            (classes; for a number its range). abstain: share of wrong answers that is allowed; a row of which the
+            model was not sure enough on validation rows gets an `error` instead of a value. Raises InputError.
+        """
+        held = None if sets is None else self.promises.at(sets)
+        least = least_confidence(self.promises, self.task.target, abstain)
         table = read(data)
         torch.set_num_threads(threads() if len(table) > FEW else 1)
         rows, errors = self._decode(table, say)
         good = [i for i, e in enumerate(errors) if not e]
         ids = table.ids
         found = [Prediction(id=i, error=e.replace("\n", " ")) for i, e in zip(ids, errors, strict=True)]
-        if good:
-            some = self._rows(table if len(good) == len(table) else table.take(good), [rows[i] for i in good])
-            heads, present, _ = all_heads(self.network, self.task, self.floors, some)
-            said = answers(self.experts, self.task.target, heads, everyone(heads, present))
-            for i, answer in zip(good, said, strict=True):
-                value, probabilities = self._value(answer)
-                found[i] = Prediction(id=ids[i], value=value, probabilities=probabilities)
+        if not good:
+            return found
+        some = self._rows(table if len(good) == len(table) else table.take(good), [rows[i] for i in good])
+        heads, present, _ = all_heads(self.network, self.task, self.floors, some)
+        said = answers(self.experts, self.task.target, heads, everyone(heads, present))
+        patterns = patterns_of([m.name for m in self.task.modalities], present)
+        within = [()] * len(good) if held is None else sets_of(held, self.classes, said, patterns)
+        for i, answer, inside in zip(good, said, within, strict=True):
+            value, probabilities = self._value(answer)
+            sure = max(probabilities.values(), default=1.0)
+            error = "" if sure >= least else f"not sure enough: {sure:.3f}, {least:.3f} would do"
+            found[i] = Prediction(
+                id=ids[i],
+                value=None if error else value,
+                set=inside,
+                probabilities=probabilities,
+                error=error,
+            )
         return found
+
+    def _measure(self, rows: Rows, truth: np.ndarray) -> tuple[dict[str, object], np.ndarray]:
+        return evaluate_rows(
+            self.network, self.task, self.experts, self.floors, rows, truth, promises=self.promises
+        )
 
     def evaluate(self, data: object, *, say: Say = _silent) -> dict[str, object]:
         """Measure on the rows whose target is filled: figures with intervals, every subset, robustness, confusion.
@@ -379,7 +406,7 @@ class Model:
             raise InputError("no row can be read", got=errors[0], fix="check the input columns")
         truth = truths(target, [target.encode(part.cells(target.column)[i]) for i in good])
         some = self._rows(part.take(good), [rows[i] for i in good])
-        metrics, _ = evaluate_rows(self.network, self.task, self.experts, self.floors, some, truth)
+        metrics, _ = self._measure(some, truth)
         metrics |= {
             "split": "given",
             "skipped": len(table) - len(good),
@@ -400,7 +427,7 @@ class Model:
     def _state(self) -> State:
         return State(
             task=self.task, network=self.network, size=self.size, plan=self.plan, rates=self.rates,
-            experts=self.experts, floors=self.floors,
+            experts=self.experts, floors=self.floors, promises=self.promises,
         )  # fmt: skip
 
     def _restore(self, state: State, folder: Path) -> "Model":

@@ -11,6 +11,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 import sensorium
+from sensorium.api.promises import Promises
 from sensorium.measure.baselines import Floor
 from sensorium.measure.experts import Experts
 from sensorium.measure.kept import packed, unpacked
@@ -47,6 +48,7 @@ class State:
     rates: dict[str, float]
     experts: Experts
     floors: tuple[Floor, ...]
+    promises: Promises
 
 
 def write_run(folder: Path, model: State, mark: Mapping[str, object], *, complete: bool) -> None:
@@ -62,7 +64,7 @@ def write_run(folder: Path, model: State, mark: Mapping[str, object], *, complet
         "targets": [asdict(t) for t in model.task.targets],
         "modalities": [{"name": m.name, "column": m.column, "carrier": m.carrier, "options": m.options} for m in model.task.modalities],
         "experts": {"weights": dict(model.experts.weights), "prior": list(model.experts.prior), "lean": model.experts.lean},
-        "floors": floors,
+        "floors": floors, "promises": model.promises.to_json(),
     })  # fmt: skip
 
 
@@ -85,6 +87,7 @@ def restored(saved: Mapping, folder: Path) -> State:
     return State(
         task=task, network=network, size=saved["size"], plan=Plan(**saved["plan"]), rates=saved["rates"],
         experts=Experts(weights=told["weights"], prior=tuple(told["prior"]), lean=told.get("lean", 0.0)), floors=floors,
+        promises=Promises.from_json(saved.get("promises") or {}),
     )  # fmt: skip
 
 

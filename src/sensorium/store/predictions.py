@@ -14,11 +14,16 @@ SEPARATOR = "|"  # between several labels in one cell
 
 
 def write_predictions(
-    path: str | Path, predictions: Sequence[Prediction], *, classes: Sequence[str] = (), target: str = ""
+    path: str | Path,
+    predictions: Sequence[Prediction],
+    *,
+    classes: Sequence[str] = (),
+    target: str = "",
+    sets: bool = False,
 ) -> None:
     """Write id, prediction, p_<class>..., error per prediction, in order; .csv, .jsonl or .parquet by suffix.
 
-    Several labels are joined by `|`; numbers are written so that reading gives the same number; a row with an
+    `sets` adds what each answer's set holds: a column `set` of classes, or `low` and `high` of a number. Several labels are joined by `|`; numbers are written so that reading gives the same number; a row with an
     error has no prediction. Columns of probabilities stand there only where there are `classes`. Parquet
     keeps the name of the `target` column in its metadata.
 
@@ -27,8 +32,9 @@ def write_predictions(
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    names = ["id", "prediction", *(f"p_{c}" for c in classes), "error"]
-    rows = (_row(p, classes) for p in predictions)
+    held = (("set",) if classes else ("low", "high")) if sets else ()
+    names = ["id", "prediction", *held, *(f"p_{c}" for c in classes), "error"]
+    rows = (_row(p, classes, len(held)) for p in predictions)
     if suffix == ".jsonl":
         data = b"".join(encode_json(dict(zip(names, row, strict=True))) + b"\n" for row in rows)
     elif suffix == ".parquet":
@@ -42,14 +48,17 @@ def write_predictions(
     write_bytes(path, data)
 
 
-def _row(prediction: Prediction, classes: Sequence[str]) -> list[object]:
-    """Cells of one row; None where there is nothing to say."""
+def _row(prediction: Prediction, classes: Sequence[str], held: int) -> list[object]:
+    """Cells of one row; None where there is nothing to say. `held`: columns that tell of the answer's set."""
     value = prediction.value
     if isinstance(value, tuple | list):
         value = SEPARATOR.join(map(str, value))
     if value is not None and not isinstance(value, str | float | int | np.generic):
         value = str(value)
-    return [prediction.id, value, *(prediction.probabilities.get(c) for c in classes), prediction.error]
+    said = prediction.set
+    cells = [SEPARATOR.join(map(str, said)) if said else None] if held == 1 else [*said, None, None][:held]
+    probabilities = (prediction.probabilities.get(c) for c in classes)
+    return [prediction.id, value, *cells, *probabilities, prediction.error]
 
 
 def shown(cell: object) -> str:
@@ -79,7 +88,7 @@ def _parquet(names: Sequence[str], rows: Sequence[Sequence[object]], target: str
     columns = []
     for name, cells in zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True):
         numbers = name.startswith("p_") or (
-            name == "prediction"
+            name in ("prediction", "low", "high")
             and any(c is not None for c in cells)
             and not any(isinstance(c, str) for c in cells)
         )
