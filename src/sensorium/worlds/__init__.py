@@ -2,5 +2,14 @@
 
 from sensorium.worlds.digits import write_digits
 from sensorium.worlds.everything import write_everything
+from sensorium.worlds.planted import gate_table, write_gates, write_imbalance, write_quality, write_xor
 
-__all__ = ["write_digits", "write_everything"]
+__all__ = [
+    "gate_table",
+    "write_digits",
+    "write_everything",
+    "write_gates",
+    "write_imbalance",
+    "write_quality",
+    "write_xor",
+]
