@@ -1,7 +1,6 @@
 """Model: fit, evaluate, predict, save, load."""
 
 import json
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -10,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import sensorium
 from sensorium.api.answers import answers, subsets_of, truths
 from sensorium.api.choice import choose
 from sensorium.api.evaluate import evaluate_rows, floor_table, verdict
+from sensorium.api.explaining import explained, find_row, strangers
 from sensorium.api.heads import Rows, all_heads, everyone, statistics, weighs
+from sensorium.api.interactions import Trained, study
 from sensorium.api.persist import State, described, restored, write_run
 from sensorium.api.prepare import Asked, cut, examples, load_rows, plan_task, truth_of
 from sensorium.api.promises import Promises, fit_promises, least_confidence, patterns_of, sets_of
-from sensorium.api.story import hardest, patterns
+from sensorium.api.story import hardest, story
 from sensorium.data import Decoder, Row, decode_rows
 from sensorium.measure.baselines import Floor, fit_floors
 from sensorium.measure.experts import Experts
@@ -27,10 +27,11 @@ from sensorium.network import SIZES, Network
 from sensorium.report import write_report
 from sensorium.store import Table, lock, read, read_json, remove, write_json
 from sensorium.tasks import Target
-from sensorium.training import Examples, Plan, Trainer, run, threads, time_step
+from sensorium.training import BALANCES, Examples, Plan, Trainer, run, threads, time_step
 from sensorium.types import InputError, Limits, Prediction
 
 FEW = 32  # rows up to which a second thread costs more than it gives
+STRANGERS = 200  # other rows of which some test an explanation
 MINUTES = 5.0  # training time where neither minutes nor epochs are given
 Say = Callable[[str, float, str], None]  # (stage, done 0..1, figures) -> shown to the user
 
@@ -51,6 +52,8 @@ class Model:
         fusion: auto, early, mid, late or tensor.
         seed: of everything random.
         minutes: hard budget of the training steps; epochs: a fixed number of them instead.
+        balance: how the losses of the joint head and of the inputs' own heads train the encoders: a word of
+            `training.BALANCES`.
         group: column whose values (subject, speaker, patient) stay on one side of the validation cut.
         limits: what one cell may hold at most.
     """
@@ -58,12 +61,14 @@ class Model:
     def __init__(
         self, target: str, *, inputs: Sequence[str] | None = None, also: Sequence[str] = (), columns: Mapping[str, str] | None = None,
         size: str | None = None, fusion: str = "auto", seed: int = 0, minutes: float | None = None, epochs: int | None = None,
-        group: str | None = None, limits: Limits = Limits(),
+        group: str | None = None, balance: str = "uniform", limits: Limits = Limits(),
     ):  # fmt: skip
         if size is not None and size not in SIZES:
             raise InputError("no such size", got=size, fix=f"one of {', '.join(SIZES)}")
         if fusion not in ("auto", "early", "mid", "late", "tensor"):
             raise InputError("no such fusion", got=fusion, fix="use auto, early, mid, late or tensor")
+        if balance not in BALANCES:
+            raise InputError("no such balance", got=balance, fix=f"one of {', '.join(BALANCES)}")
         if (minutes is not None and not minutes > 0) or (epochs is not None and epochs < 1):
             raise InputError(
                 "the budget must be above zero",
@@ -72,7 +77,7 @@ class Model:
             )
         self.asked = Asked(
             target=target, inputs=None if inputs is None else tuple(inputs), also=tuple(also), columns=columns, size=size,
-            fusion=fusion, seed=seed, minutes=minutes, epochs=epochs, group=group,
+            fusion=fusion, seed=seed, minutes=minutes, epochs=epochs, group=group, balance=balance,
         )  # fmt: skip
         self.limits = limits
         self.floors: tuple[Floor, ...] = ()  # those that have a say in the answers
@@ -189,7 +194,7 @@ class Model:
         rows = len(fit.rows)
         batch = max(2, min(32, 16 if rows < 600 else 32, rows))
         per_epoch = -(-rows // batch)
-        draft = Plan(steps=10**6, batch=batch, seed=self.asked.seed)
+        draft = Plan(steps=10**6, batch=batch, seed=self.asked.seed, balance=self.asked.balance)
         used = 0
         if self.asked.epochs is not None:
             steps = self.asked.epochs * per_epoch
@@ -203,7 +208,13 @@ class Model:
         every = max(10, min(per_epoch * 2, steps // 20))
         patience = 0 if self.asked.epochs is not None else 12
         self.plan = Plan(
-            steps=steps, batch=batch, seed=self.asked.seed, check=every, patience=patience, threads=used
+            steps=steps,
+            batch=batch,
+            seed=self.asked.seed,
+            check=every,
+            patience=patience,
+            threads=used,
+            balance=self.asked.balance,
         )
 
     def _pace(self, count: int, draft: Plan, fit: Examples) -> float:
@@ -273,37 +284,20 @@ class Model:
             )
             decoder = Decoder(held, limits=self.limits, rates=self.rates)
             write_json(folder / "examples.json", hardest(self.task, decoder, said, truth, self._value))
-        self.metrics = self._story(found, fusion, metrics)
+        self.metrics = story(
+            self._state(),
+            self.asked,
+            found,
+            fusion,
+            metrics,
+            steps=self.steps_taken,
+            seconds=self.train_seconds,
+        )
         if len(known):
             self.metrics["verdict"] = verdict(self.metrics)
         write_json(folder / "metrics.json", self.metrics)
         write_run(folder, self._state(), mark, complete=True)
         write_report(folder)
-
-    def _story(
-        self, found: Mapping, fusion: Mapping[str, object], metrics: Mapping[str, object]
-    ) -> dict[str, object]:
-        target, rows = self.task.target, found["rows"]
-        return {
-            "task": {
-                "target": target.column, "kind": target.kind, "classes": list(target.classes), "also": [t.column for t in self.task.targets[1:]],
-                "inputs": [{"name": m.name, "carrier": m.carrier, "summary": f"{m.longest} steps of {m.item}"} for m in self.task.modalities],
-            },
-            "data": {
-                "source": found["train"].source, "rows": {"train": len(rows), "valid": len(found["held_rows"])},
-                "present": {m.name: round(sum(m.name in r for r in rows) / len(rows), 4) for m in self.task.modalities},
-                "patterns": patterns(self.task, rows),
-                "class_counts": dict(zip(target.classes, target.counts, strict=True)), "quarantined": found["lost"], "warnings": found["remarks"],
-            },
-            "plan": {
-                "size": self.size, "parameters": sum(p.numel() for p in self.network.parameters()), "steps": self.steps_taken,
-                "planned_steps": self.plan.steps, "batch": self.plan.batch, "epochs": round(self.steps_taken * self.plan.batch / len(rows), 1),
-                "precision": "float32", "threads": torch.get_num_threads(), "seed": self.plan.seed, "minutes": self.asked.minutes,
-                "training_seconds": round(self.train_seconds, 1), "seconds": round(time.monotonic() - found["began"], 1), "stopped": found["why"],
-            },
-            "machine": {"python": platform.python_version(), "torch": torch.__version__, "processor": platform.machine(), "sensorium": sensorium.__version__},
-            "fusion": fusion, "split": "valid", **metrics,
-        }  # fmt: skip
 
     def _value(self, answer: np.ndarray | np.generic) -> tuple[object, dict[str, float]]:
         target = self.task.target
@@ -377,14 +371,8 @@ class Model:
             self.network, self.task, self.experts, self.floors, rows, truth, promises=self.promises
         )
 
-    def evaluate(self, data: object, *, say: Say = _silent) -> dict[str, object]:
-        """Measure on the rows whose target is filled: figures with intervals, every subset, robustness, confusion.
-
-        Rows that cannot be read or have no target are counted in `skipped`. Rows of a class that training never saw
-        count as wrong; `warnings` names the class. Raises InputError where nothing can be compared.
-        """
-        torch.set_num_threads(threads())
-        table = read(data)
+    def _known(self, table: Table, say: Say) -> tuple[Table, Rows, np.ndarray, list[str]]:
+        """The readable rows whose target is filled, decoded, with their truth and remarks. Raises InputError for none."""
         target: Target = self.task.target
         if target.column not in table.columns:
             raise InputError(
@@ -405,16 +393,69 @@ class Model:
         if not good:
             raise InputError("no row can be read", got=errors[0], fix="check the input columns")
         truth = truths(target, [target.encode(part.cells(target.column)[i]) for i in good])
-        some = self._rows(part.take(good), [rows[i] for i in good])
+        part = part.take(good)
+        return part, self._rows(part, [rows[i] for i in good]), truth, remarks
+
+    def evaluate(self, data: object, *, say: Say = _silent) -> dict[str, object]:
+        """Measure on the rows whose target is filled: figures with intervals, every subset, robustness, confusion.
+
+        Rows that cannot be read or have no target are counted in `skipped`. Rows of a class that training never saw
+        count as wrong; `warnings` names the class. Raises InputError where nothing can be compared.
+        """
+        torch.set_num_threads(threads())
+        table = read(data)
+        part, some, truth, remarks = self._known(table, say)
         metrics, _ = self._measure(some, truth)
         metrics |= {
             "split": "given",
-            "skipped": len(table) - len(good),
+            "skipped": len(table) - len(truth),
             "warnings": remarks,
-            "target": target.column,
+            "target": self.task.target.column,
         }
         metrics["verdict"] = verdict(metrics)
         return metrics
+
+    def interactions(self, data: object, *, say: Say = _silent) -> dict[str, object]:
+        """What the inputs tell one by one, what either tells, and what only together, on rows whose target is filled.
+
+        Per pair of inputs, and each against the rest: redundancy, uniqueness and synergy in bits (BROJA, on held-out
+        answers) with intervals and what shuffled answers come to; Shapley values and interaction indices; and how
+        much the model loses if its answers are made a sum over inputs (EMAP). Raises InputError for a single input and
+        where rows are too few.
+        """
+        torch.set_num_threads(threads())
+        part, rows, truth, _ = self._known(read(data), say)
+        del part
+        return study(self._trained(), rows, truth, seed=self.asked.seed, say=say)
+
+    def explain(
+        self, data: object, row: object = 0, *, answer: str | None = None, say: Say = _silent
+    ) -> dict[str, object]:
+        """Why one row got its answer: what each input added, where in it, and what only the inputs together tell.
+
+        data: a table; its other rows serve to test the explanation. row: an id, or a number from 0. answer: the class
+        or label to explain instead of the likeliest. Raises InputError for a row that is not there or cannot be read.
+        """
+        torch.set_num_threads(threads())
+        table = read(data)
+        number = find_row(table.ids, row)
+        others = [i for i in range(len(table)) if i != number][:STRANGERS]
+        some = table.take([number, *others])
+        rows, errors = self._decode(some, say)
+        if errors[0]:
+            raise InputError(
+                "the row cannot be read", got=errors[0], fix="repair its cells, or leave them empty"
+            )
+        asked = some.take([0])
+        decoder = Decoder(asked, limits=self.limits, rates=self.rates)
+        found = explained(
+            self._trained(), decoder, 0, self._rows(asked, rows[:1]), strangers(rows, but=0, seed=self.asked.seed),
+            asked=answer, say=say,
+        )  # fmt: skip
+        return found | {"row": number}
+
+    def _trained(self) -> Trained:
+        return Trained(network=self.network, task=self.task, experts=self.experts, floors=self.floors)
 
     def save(self, run_folder: str | Path) -> None:
         """Write the model as a run folder. Raises InputError where that is not possible."""

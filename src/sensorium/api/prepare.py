@@ -44,6 +44,7 @@ class Asked:
     minutes: float | None = None
     epochs: int | None = None
     group: str | None = None
+    balance: str = "uniform"
 
 
 def cut(table: Table, valid: Table | None, asked: Asked) -> tuple[Table, Table]:

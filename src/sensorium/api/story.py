@@ -1,9 +1,15 @@
 """What a report shows of rows: which inputs they have, and the ones that were answered worst."""
 
+import platform
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import torch
 
+import sensorium
+from sensorium.api.persist import State
+from sensorium.api.prepare import Asked
 from sensorium.data import Decoder, Row
 from sensorium.modalities import CARRIERS
 from sensorium.tasks import Task
@@ -20,6 +26,40 @@ def patterns(task: Task, rows: Sequence[Row]) -> list[dict[str, object]]:
     return [
         {"modalities": list(k), "rows": v} for k, v in sorted(counts.items(), key=lambda p: -p[1])[:20]
     ]  # fmt: skip
+
+
+def story(
+    model: State,
+    asked: Asked,
+    found: Mapping,
+    fusion: Mapping[str, object],
+    metrics: Mapping[str, object],
+    *,
+    steps: int,
+    seconds: float,
+) -> dict[str, object]:
+    """The metrics file of a run: what was learned from what, how, where, and how well."""
+    target, rows = model.task.target, found["rows"]
+    return {
+        "task": {
+            "target": target.column, "kind": target.kind, "classes": list(target.classes), "also": [t.column for t in model.task.targets[1:]],
+            "inputs": [{"name": m.name, "carrier": m.carrier, "summary": f"{m.longest} steps of {m.item}"} for m in model.task.modalities],
+        },
+        "data": {
+            "source": found["train"].source, "rows": {"train": len(rows), "valid": len(found["held_rows"])},
+            "present": {m.name: round(sum(m.name in r for r in rows) / len(rows), 4) for m in model.task.modalities},
+            "patterns": patterns(model.task, rows),
+            "class_counts": dict(zip(target.classes, target.counts, strict=True)), "quarantined": found["lost"], "warnings": found["remarks"],
+        },
+        "plan": {
+            "size": model.size, "parameters": sum(p.numel() for p in model.network.parameters()), "steps": steps,
+            "planned_steps": model.plan.steps, "batch": model.plan.batch, "epochs": round(steps / -(-len(rows) // model.plan.batch), 1),
+            "precision": "float32", "threads": torch.get_num_threads(), "seed": model.plan.seed, "minutes": asked.minutes,
+            "training_seconds": round(seconds, 1), "seconds": round(time.monotonic() - found["began"], 1), "stopped": found["why"],
+        },
+        "machine": {"python": platform.python_version(), "torch": torch.__version__, "processor": platform.machine(), "sensorium": sensorium.__version__},
+        "fusion": fusion, "split": "valid", **metrics,
+    }  # fmt: skip
 
 
 def hardest(
