@@ -86,13 +86,13 @@ def world(count: int, seed: int, missing: float = 0.0) -> World:
     return World(rows=rows, classes=classes, planted=planted)
 
 
-def trained(fusion: str = "early", steps: int = 160) -> Network:
+def trained(fusion: str = "early", steps: int = 200) -> Network:
     """A few seconds of training on the planted world; the weights are their running average."""
     known = world(240, 0, missing=0.1)
     torch.manual_seed(0)
     network = Network(TASK, SMALL, fusion=fusion)
     examples = Examples(rows=known.rows, targets={"y": [np.int64(c) for c in known.classes]})
-    trainer = Trainer(network, TASK, Plan(steps=steps, batch=24, rate=4e-3, average=0.95), examples)
+    trainer = Trainer(network, TASK, Plan(steps=steps, batch=16, rate=4e-3, average=0.95), examples)
     for batch in trainer.batches():
         trainer.train_step(batch)
         if trainer.step == steps:
