@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sensorium.measure.partial import Atoms, atoms, information, union_information
+from sensorium.measure.partial import Atoms, Union, atoms, information, union_information
 from sensorium.measure.resample import Score
 from sensorium.types import InputError
 
@@ -31,7 +31,7 @@ FEWEST, MOST = 8, 20  # cells per head
 WIDTH = 200  # cells x classes per head, at most: the solver's work grows with its cube
 ROWS = 100  # fewest rows of all
 PER_ENTRY = 2  # fewest rows for each entry of the smallest table, cells x classes
-FINE, COARSE = 1e-5, 1e-3  # gaps of the solver in nats: for the figure, for each sample of a distribution
+FINE, COARSE = 1e-5, 1e-3  # gaps of the solver in nats: for the figure, for each shuffle of its null
 FLOOR = 1e-9  # least probability that a head may give
 STEEPEST = 8.0  # bound of exponents
 NAMES = ("redundancy", "unique_first", "unique_second", "synergy")
@@ -106,12 +106,12 @@ def decompose(
     shares = None if prior is None else _shares(np.asarray(prior, np.float64), first.shape[1])[classes]
     rng = np.random.default_rng(seed)
     found = _knowledge(heads, truth, shares, rng)
-    value = found.atoms(np.ones((1, len(truth))), FINE)[0]
-    drawn = found.atoms(_samples(len(truth), draws, rng), COARSE)
-    shuffled = []
-    for _ in range(NULLS):
-        other = _knowledge(heads, rng.permutation(truth), shares, rng)
-        shuffled.append(other.atoms(np.ones((1, len(truth))), COARSE)[0])
+    value, union = found.decompose(FINE)
+    weights = _samples(len(truth), draws, rng)
+    drawn = found.resampled(weights, union)
+    shuffled = [
+        _knowledge(heads, rng.permutation(truth), shares, rng).decompose(COARSE)[0] for _ in range(NULLS)
+    ]
     score = {
         k: _score(getattr(value, k), [getattr(d, k) for d in drawn]) for k in (*NAMES, "first", "second")
     }
@@ -120,7 +120,6 @@ def decompose(
     if features is not None:
         clustered, null["synergy_clustered"] = _clustered(features, truth, draws, rng)
     top = max(NAMES, key=lambda k: score[k].value)
-    weights = _samples(len(truth), draws, rng)
     return Interactions(
         **score,
         synergy_clustered=clustered,
@@ -202,16 +201,42 @@ class _Knowledge:
     truth: np.ndarray  # (n,)
     shares: np.ndarray  # (classes,) of the rows
 
-    def atoms(self, weights: np.ndarray, gap: float) -> list[Atoms]:
-        """Decompose each sample of the rows, given as counts (samples, n)."""
+    def decompose(self, gap: float) -> tuple[Atoms, Union | None]:
+        """Decompose what all the rows tell; without a solver where one head knows nothing, as then nothing is open."""
+        everyone = np.ones((1, len(self.truth)))
+        one, two, both = (part[0] for part in self.tables(everyone))
+        first, second = information(one), information(two)
+        union = union_information(one, two, gap=gap) if min(first, second) > gap else None
+        return atoms(first, second, max(first, second) if union is None else union.value, float(both)), union
+
+    def resampled(self, weights: np.ndarray, union: Union | None) -> list[Atoms]:
+        """Decompose samples of the rows, given as counts (samples, n).
+
+        The union information of each comes from its slopes in the tables, at the tables of all rows: right to first
+        order, and below by as little as a second solution would differ.
+        """
+        tables = self.tables(weights)
+        shares = tables[0].sum(1)
+        entropy = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(1)
+        found = []
+        for one, two, both, least in zip(*tables, entropy, strict=True):
+            first, second = information(one), information(two)
+            value = max(first, second)
+            if union is not None:
+                value = least + _along(one, union.a) + _along(two, union.b)
+            found.append(atoms(first, second, value, float(both)))
+        return found
+
+    def tables(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Make both tables (samples, cells, classes) and the joint head's information in nats (samples,)."""
         shares = _sums(weights, self.truth, len(self.shares)) / len(self.truth)
         known = np.maximum(weights @ self.gains.T / len(self.truth), 0.0)
-        tables = [_tables(c, weights, shares, known[:, i]) for i, c in enumerate(self.cells)]
-        found = []
-        for one, two, both in zip(*tables, known[:, 2], strict=True):
-            union = union_information(one, two, gap=gap).value
-            found.append(atoms(information(one), information(two), union, float(both)))
-        return found
+        one, two = (_tables(c, weights, shares, known[:, i]) for i, c in enumerate(self.cells))
+        return one, two, known[:, 2]
+
+
+def _along(table: np.ndarray, slopes: np.ndarray) -> float:
+    return float((table * np.where(np.isfinite(slopes), slopes, 0)).sum())
 
 
 def _knowledge(
