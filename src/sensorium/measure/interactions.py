@@ -302,7 +302,7 @@ def _cells(posterior: np.ndarray, shares: np.ndarray, count: int, rng: np.random
         of = np.unique(np.searchsorted(cuts, posterior[:, 1], side="right"), return_inverse=True)[1]
     else:
         of = _grouped(posterior, count, _kullback_leibler, rng)
-    inside = _sums(posterior.T, of, of.max() + 1).T
+    inside = _sums(posterior.T, of, int(of.max()) + 1).T
     return _Cells(of=of, ratio=inside / inside.sum(1, keepdims=True) / shares)
 
 
@@ -331,7 +331,7 @@ def _grouped(
     of = divergence(rows, centres).argmin(1)
     for _ in range(rounds):
         of = np.unique(of, return_inverse=True)[1]
-        centres = (_sums(rows.T, of, of.max() + 1) / np.bincount(of)).T
+        centres = (_sums(rows.T, of, int(of.max()) + 1) / np.bincount(of)).T
         before, of = of, divergence(rows, centres).argmin(1)
         if (of == before).all():
             break
