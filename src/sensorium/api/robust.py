@@ -104,7 +104,8 @@ def corruption_curves(
         tick: told what is measured.
 
     Returns a point {modality, corruption, severity, value, rows} for severities 0 (clean, the same rows) to 5 of
-    each curve. A curve for which no time was left is one point whose value is None. A corruption that changes no
+    each curve. A curve for which no time was left is one point of 0 rows whose value is None; so is, with its rows,
+    one whose damaged cells the carrier refuses or whose figure is not defined. A corruption that changes no
     cell, such as misspelt words in a table of numbers, has none. Modality "" is all of them at once: each cell gets
     one of its own corruptions, drawn at random.
     """
@@ -139,9 +140,10 @@ def _of_modality(
     for corruption in named:
         name = (modality.name, corruption)
         began = time.monotonic()
-        cells = _damaged(held, modality, corruption, signals, index) if began + last < until else None
+        late = began + last >= until
+        cells = None if late else _damaged(held, modality, corruption, signals, index)
         if cells is None:
-            points.append(_point(name, SEVERITIES[-1], None, 0))
+            points.append(_point(name, SEVERITIES[-1], None, 0 if late else len(index)))
             continue
         if _changes(held, modality, cells):
             measured += 1

@@ -57,29 +57,32 @@ def corruptions(metrics: Mapping) -> Html:
     about = note(
         "The same model on held-out rows while one input is damaged as its sensor fails in the world; the others stay "
         "clean. Severity 0 is clean, 1 is hard to notice, 5 leaves little. Each chart counts the rows that have its "
-        "input."
+        "input.",
+        " All at once means that each cell is damaged in one of its ways." if together else None,
     )
-    missing = f"Not measured, for lack of time: {_listed(skipped)}." if skipped else None
+    late, vain = [n for n, rows in skipped.items() if not rows], [n for n, rows in skipped.items() if rows]
+    missing = [f"No time was left for: {_listed(late)}."] if late else []
+    missing += [f"No figure could be had for: {_listed(vain)}."] if vain else []
     return join(
         about, *(tag("p", s) for s in sentences(found, metric, _floor(metrics))), tag("div", *charts, class_="two"),
-        note(missing) if missing else None, folded("Every figure", _figures(found, metric)),
+        *(note(m) for m in missing), folded("Every figure", _figures(found, metric)),
     )  # fmt: skip
 
 
-def _read(metrics: Mapping) -> tuple[list[Curve], list[tuple[str, str]]]:
-    """Whole curves, and the (input, damage) that have none."""
+def _read(metrics: Mapping) -> tuple[list[Curve], dict[tuple[str, str], int]]:
+    """Whole curves, and each (input, damage) that has none with its rows: 0 where no time was left for it."""
     points: dict[tuple[str, str], dict[int, float]] = {}
     rows: dict[tuple[str, str], int] = {}
     for p in rows_of(metrics.get("corruption")):
         name = str(p.get("modality", "")), str(p.get("corruption", ""))
         severity, value = number(p.get("severity")), number(p.get("value"))
         kept = points.setdefault(name, {})
+        rows[name] = int(number(p.get("rows")) or 0)
         if severity in SEVERITIES and value is not None:
             kept[int(severity)] = value
-            rows[name] = int(number(p.get("rows")) or 0)
     whole = {n: tuple(v[s] for s in SEVERITIES) for n, v in points.items() if set(v) == set(SEVERITIES)}
     found = [Curve(modality=n[0], corruption=n[1], values=v, rows=rows[n]) for n, v in whole.items()]
-    return found, [n for n in points if n not in whole]
+    return found, {n: rows[n] for n in points if n not in whole}
 
 
 def _listed(skipped: Sequence[tuple[str, str]]) -> str:
@@ -126,7 +129,7 @@ def _chart(
     if floor is not None and low <= floor[1] <= high:
         ends = [(0.0, floor[1]), (5.0, floor[1])]
         lines.append(Series(name=f"floor ({floor[0]})", look="dashed", colour=0, points=ends))
-    title = f"{name or 'All inputs at once, each damaged in one of its ways'} ({_rows(found)})"
+    title = f"{name or 'All inputs at once'} ({_rows(found)})"
     return plot(
         lines, title=title, x="severity of the damage", y=label_of(metric), x_range=(0.0, 5.0), y_range=span,
         percent="y" if metric in PERCENT else "",
