@@ -25,6 +25,7 @@ from sensorium.training import (
     run,
     vectors_all,
 )
+from sensorium.training.balance import hopeful
 from sensorium.types import InputError
 
 FUSIONS = ("early", "mid", "late", "tensor")
@@ -112,11 +113,25 @@ def test_blended_weights_follow_the_formula():
     softened = blend_weights(before, now, {}, least=0.1)
     assert sum(softened.values()) == pytest.approx(3)
     assert softened["c"] == pytest.approx(0.1)
-    still = Standing(train=before.train, valid={"a": 2.1 - 1e-3, "b": 2.2 - 2e-3, "c": 1.0})
-    assert blend_weights(before, still, {})["b"] == pytest.approx(3 * 2 / 3), f"gaps under {SURE} are alike"
-    assert blend_weights(now, before, {"a": 0.5}) == {"a": 0.5} or now.valid["c"] > before.valid["c"]
+    still = Standing(train=before.train, valid={"a": 2.1 - 2e-2, "b": 2.2 - 4e-2, "c": 1.0 - SURE / 2})
+    near = blend_weights(before, still, {})
+    worth = np.array([0.02 / 0.02**2, 0.04 / 0.04**2, 0.0])
+    assert [near[n] for n in "abc"] == pytest.approx((3 * worth / worth.sum()).tolist()), (
+        "below SURE is noise"
+    )
     worse = Standing(train=now.train, valid={n: v + 1 for n, v in before.valid.items()})
     assert blend_weights(before, worse, {"a": 0.5}) == {"a": 0.5}
+
+
+def test_where_no_head_improves_the_joint_one_is_trusted():
+    heads = {"y/a": 1.0, "y/b": 1.0, "y/joint": 1.0}
+    found = hopeful(heads, {})
+    assert found == pytest.approx({"y/a": 0.1, "y/b": 0.1, "y/joint": 2.8})
+    assert hopeful({"y/a": 1.0}, {"y/a": 0.7}) == {"y/a": 0.7}
+    worse = {n: v + 1 for n, v in heads.items()}
+    first = BALANCES["blend"].checked(heads, lambda: heads)
+    assert set(first.weights.values()) == {1.0}
+    assert first.checked(worse, lambda: heads).weights == found
 
 
 # What the parameters get.

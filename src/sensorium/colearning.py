@@ -13,7 +13,7 @@ from torch import Tensor
 
 RISE = 1.5  # of the merged gradient's length, arXiv:2405.17730 sec. 3.4
 FAINT = 1e-6  # a merged gradient so much shorter than the plain sum has no direction but that of rounding
-SURE = 0.01  # nats: a smaller change of the gap between training and held-out rows is noise
+SURE = 0.01  # nats: a smaller change of a held-out loss, or of its gap to the training loss, is noise
 
 
 def pareto_weight(joint: Float[Tensor, " n"], own: Float[Tensor, " n"]) -> float:
@@ -55,26 +55,26 @@ class Standing:
 
 
 def blend_weights(
-    before: Standing, now: Standing, last: Mapping[str, float], *, least: float = 0.0
+    before: Standing, now: Standing, stuck: Mapping[str, float], *, least: float = 0.0
 ) -> dict[str, float]:
     """Weights of the heads' losses from how they did between two moments. arXiv:1905.12681 sec. 3, online.
 
     With G the fall of the held-out loss and O the growth of the gap between held-out and training loss, a head's weight
-    is proportional to G / O^2; all together sum to the number of heads. A head that did not improve on held-out rows
-    has G = 0, and |O| counts as at least SURE. `least` is a share of each weight that is 1 whatever was measured, so
-    that no head stops learning for good. Heads without figures at both moments have weight 1. Where no head improved
-    there is nothing to go by, and `last` stays.
+    is proportional to G / O^2; all together sum to the number of heads. A fall below SURE counts as none, and |O| as at
+    least SURE. `least` is a share of each weight that is 1 whatever was measured, so that no head stops learning for good.
+    Heads of `stuck` without figures at both moments have weight 1. Where no head improved the formula is silent, and the
+    weights are `stuck`.
     """
     names = [n for n in now.valid if all(n in s for s in (now.train, before.train, before.valid))]
     worth = {n: _worth(before, now, n) for n in names}
     total = sum(worth.values())
     if not total > 0 or not math.isfinite(total):
-        return dict(last)
+        return dict(stuck)
     found = {n: least + (1 - least) * worth[n] / total * len(names) for n in names}
-    return {n: 1.0 for n in last if n not in found} | found
+    return {n: 1.0 for n in stuck if n not in found} | found
 
 
 def _worth(before: Standing, now: Standing, name: str) -> float:
     gain = before.valid[name] - now.valid[name]
     grown = (now.valid[name] - now.train[name]) - (before.valid[name] - before.train[name])
-    return max(0.0, gain) / max(abs(grown), SURE) ** 2
+    return gain / max(abs(grown), SURE) ** 2 if gain >= SURE else 0.0

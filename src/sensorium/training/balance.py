@@ -113,7 +113,8 @@ def merge(module: nn.Module, joint: list[Tensor | None]) -> None:
 class Blend(Balance):
     """Gradient blending (arXiv:1905.12681), online: heads that generalise weigh more, those that overfit less.
 
-    Uniform until two validations were seen, and all the way where there are no validation rows.
+    Uniform until two validations were seen, and all the way where there are no validation rows. Where no head improves,
+    the weight is the joint heads' (`hopeful`).
     """
 
     weights: Figures = field(default_factory=dict)  # a head without a weight has 1
@@ -130,7 +131,7 @@ class Blend(Balance):
         if not self.valid:
             return Blend(weights=dict.fromkeys(valid, 1.0), train=now.train, valid=valid)
         before = Standing(train=self.train, valid=self.valid)
-        weights = blend_weights(before, now, self.weights, least=LEAST)
+        weights = blend_weights(before, now, hopeful(valid, self.weights), least=LEAST)
         return Blend(weights=weights, train=now.train, valid=valid)
 
     def state(self) -> dict[str, dict[str, float]]:
@@ -140,6 +141,19 @@ class Blend(Balance):
     def restored(self, state: Mapping[str, Figures]) -> Balance:
         """Return the balance as it was at a checkpoint."""
         return Blend(**state) if state else self
+
+
+def hopeful(heads: Figures, last: Figures) -> dict[str, float]:
+    """Weights where no head improves on held-out rows: the joint heads', all but LEAST of each own one.
+
+    What only several modalities tell together (an exclusive or) no own head can ever learn, and its gradient is mere noise
+    that drowns the joint one. They sum to the number of heads. Without joint heads the last weights stay.
+    """
+    joint = [n for n in heads if n.endswith("/joint")]
+    if not joint:
+        return dict(last)
+    own = len(heads) - len(joint)
+    return {n: (len(heads) - LEAST * own) / len(joint) if n in joint else LEAST for n in heads}
 
 
 BALANCES: Mapping[str, Balance] = {
