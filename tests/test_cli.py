@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 import sensorium as sm
-from sensorium.cli import Progress, columns_of, duration, limits_of, main, parser, split_names, subset_lines
+from sensorium.cli import main, parser
+from sensorium.cli.asked import columns_of, limits_of, split_names
+from sensorium.cli.screen import Progress, duration, subset_lines
 from sensorium.worlds import write_digits
 
 ROOT = Path(__file__).parent.parent
@@ -303,7 +305,7 @@ def test_progress_is_plain_lines_where_it_is_no_terminal(capsys):
 
 def test_the_time_left_of_a_run_that_goes_on_counts_from_where_it_was(monkeypatch, capsys):
     now = [100.0]
-    monkeypatch.setattr("sensorium.cli.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("sensorium.cli.screen.time.monotonic", lambda: now[0])
     show = Progress(quiet=False)
     show("train", 0.5, "")
     now[0] = 130.0

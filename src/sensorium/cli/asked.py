@@ -1,0 +1,39 @@
+"""Words of the command line -> values."""
+
+from collections.abc import Iterable
+from dataclasses import fields, replace
+
+from sensorium.types import InputError, Limits
+
+
+def split_names(text: str | None) -> list[str] | None:
+    """`A,B` as a list; None where nothing was said."""
+    return [n.strip() for n in text.split(",") if n.strip()] if text else None
+
+
+def limits_of(said: Iterable[str]) -> Limits:
+    """Apply `--limit NAME=NUMBER`. Raises InputError for an unknown name and for what is no number above zero."""
+    limits, names = Limits(), [f.name for f in fields(Limits)]
+    for text in said:
+        name, _, value = text.partition("=")
+        if name not in names:
+            raise InputError("no such limit", got=text, fix=f"one of {', '.join(names)}")
+        try:
+            number = int(float(value))
+        except (ValueError, OverflowError):
+            number = 0
+        if number < 1:
+            raise InputError("a limit is a number above zero", got=text, fix=f"--limit {name}=1e9")
+        limits = replace(limits, **{name: number})
+    return limits
+
+
+def columns_of(said: Iterable[str]) -> dict[str, str]:
+    """`--column NAME=KIND:opt=value` as name -> the rest."""
+    found: dict[str, str] = {}
+    for text in said:
+        name, _, kind = (part.strip() for part in text.partition("="))
+        if not name or not kind:
+            raise InputError("a column needs a kind", got=text, fix="--column NAME=KIND[:opt=value,...]")
+        found[name] = kind
+    return found

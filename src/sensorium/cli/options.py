@@ -1,0 +1,174 @@
+"""The options of every verb, and their help."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import fields
+
+from sensorium import __version__
+from sensorium.cli.verbs import (
+    TARGETS,
+    demo,
+    doctor,
+    evaluate,
+    explain,
+    fit,
+    interactions,
+    predict,
+    report,
+    version,
+)
+from sensorium.types import Limits
+
+SIZES = ("nano", "small", "base")
+BALANCES = ("uniform", "joint", "pareto", "blend")
+FUSIONS = ("auto", "early", "mid", "late", "tensor")
+RAW = argparse.RawDescriptionHelpFormatter  # the lines of an epilog stay lines
+EPILOG = """\
+start here:
+  sensorium demo                                           four minutes, nothing to prepare
+  sensorium fit TABLE.csv --target COLUMN -o RUN           then open RUN/report.html
+  sensorium predict RUN NEW.csv -o predictions.csv
+  sensorium VERB --help
+
+exit codes: 0 fine; 1 no row could be answered; 2 a mistake that you can mend, told on stderr and with --json
+on stdout as well; 130 Ctrl-C."""
+EXAMPLES = {
+    "demo": "sensorium demo --minutes 2",
+    "fit": """sensorium fit reviews.csv --target stars -o run
+  sensorium fit beats.csv --target label --column heart=series:rate=360 --group patient --minutes 20 -o run
+
+Ctrl-C ends the training and leaves a finished run; after a crash the same command goes on where it was.
+Kinds for --column: text image audio video series points number category, or ignore; for the target category,
+labels (several in a cell, a|b) or number.""",
+    "predict": "sensorium predict run new.csv -o predictions.csv",
+    "evaluate": """sensorium evaluate run reviews.csv
+
+Without --split the rows marked test are measured where the table has some, else all rows.""",
+    "interactions": """sensorium interactions run reviews.csv
+
+Measures rows that were not trained on: those marked test where the table has some. Adds the picture to RUN/report.html.""",
+    "explain": """sensorium explain run reviews.csv --row 7
+
+Writes a page that shows it on the picture, the sound, the text: RUN/explain-7.html.""",
+    "report": "sensorium report run",
+    "doctor": "sensorium doctor --json",
+}
+
+
+def _verb(verbs, name: str, run: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+    """Add a verb with the options that all verbs have."""
+    told = str(run.__doc__)
+    example = f"example:\n  {EXAMPLES[name]}" if name in EXAMPLES else None
+    brief = told.partition(":")[0].rstrip(".") if "sensorium" in told else told.rstrip(".")
+    verb = verbs.add_parser(
+        name, help=brief[0].lower() + brief[1:], description=told, epilog=example, formatter_class=RAW
+    )
+    verb.add_argument("--json", action="store_true", help="print the result as JSON on one line")
+    verb.add_argument("--quiet", action="store_true", help="show no progress")
+    verb.set_defaults(run_verb=run)
+    return verb
+
+
+def _limits(verb: argparse.ArgumentParser) -> None:
+    text = f"raise what one cell may hold: {', '.join(f.name for f in fields(Limits))}; repeatable"
+    verb.add_argument("--limit", action="append", default=[], metavar="NAME=N", help=text)
+
+
+def _demo_options(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "-o",
+        "--out",
+        metavar="FOLDER",
+        default="sensorium-demo",
+        help="folder to write (default: sensorium-demo)",
+    )
+    verb.add_argument("--target", choices=TARGETS, help="only this question (default: both)")
+    verb.add_argument(
+        "--minutes", type=float, default=4.0, metavar="M", help="training time of all questions (default: 4)"
+    )
+
+
+def _fit_options(verb: argparse.ArgumentParser) -> None:
+    add = verb.add_argument
+    add("data", metavar="DATA", help="table (.csv .tsv .jsonl .parquet .arrow) or folder")
+    add("--target", required=True, metavar="COL", help="the column to answer")
+    add("--inputs", metavar="A,B", help="the columns that go in (default: all others)")
+    add("--also", metavar="A,B", help="further target columns that only help training")
+    add(
+        "--column", action="append", default=[], metavar="NAME=KIND[:opt=value,...]",
+        help="say what a column holds where the guess from its cells is wrong; repeatable",
+    )  # fmt: skip
+    add("--valid", metavar="DATA", help="validation rows (default: split = valid, or a cut of the rows)")
+    add(
+        "--group",
+        metavar="COLUMN",
+        help="rows with the same value (a person, a device) stay on one side of the cut",
+    )
+    add("--size", choices=SIZES, help="of the network (default: nano without a GPU, else small)")
+    budget = verb.add_mutually_exclusive_group()
+    budget.add_argument(
+        "--minutes", type=float, metavar="M", help="at most so much training (default: about 5)"
+    )
+    budget.add_argument(
+        "--epochs", type=int, metavar="N", help="a fixed number of passes over the rows instead"
+    )
+    add(
+        "--fusion",
+        default="auto",
+        choices=FUSIONS,
+        help="how inputs meet; auto chooses on validation rows and may count simple models in (default)",
+    )
+    add(
+        "--balance",
+        default="uniform",
+        choices=BALANCES,
+        help="how the losses of all inputs together and of each alone train the network (default: uniform)",
+    )
+    add("--seed", type=int, default=0, metavar="S", help="seed of everything random (default: 0)")
+    add("-o", "--out", required=True, metavar="RUN", help="run folder; the same command continues it")
+    _limits(verb)
+
+
+def _use_options(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("run", metavar="RUN", help="folder that `fit` wrote")
+    verb.add_argument("data", metavar="DATA", help="table or folder")
+    verb.add_argument("--split", metavar="NAME", help="only the rows of this split")
+    _limits(verb)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    about = "Any columns in, any column out: one honest model for tables of any media."
+    top = argparse.ArgumentParser("sensorium", description=about, epilog=EPILOG, formatter_class=RAW)
+    top.add_argument("--version", action="version", version=__version__, help="print the version")
+    verbs = top.add_subparsers(required=True, metavar="VERB", title="verbs")
+    _demo_options(_verb(verbs, "demo", demo))
+    _fit_options(_verb(verbs, "fit", fit))
+    asked = _verb(verbs, "predict", predict)
+    _use_options(asked)
+    asked.add_argument(
+        "-o", "--out", required=True, metavar="FILE", help="predictions: .csv, .jsonl or .parquet"
+    )
+    asked.add_argument(
+        "--sets", type=float, nargs="?", const=0.9, metavar="LEVEL",
+        help="add what each answer is among with this certainty: .8, .9 (default) or .95",
+    )  # fmt: skip
+    asked.add_argument(
+        "--abstain",
+        type=float,
+        metavar="RISK",
+        help="leave rows unanswered so that at most this share is wrong",
+    )
+    _use_options(_verb(verbs, "evaluate", evaluate))
+    _use_options(_verb(verbs, "interactions", interactions))
+    why = _verb(verbs, "explain", explain)
+    _use_options(why)
+    why.add_argument(
+        "--row", default="0", metavar="N", help="id of the row, or its number from 0 (default: 0)"
+    )
+    why.add_argument("--answer", metavar="CLASS", help="explain this class instead of the likeliest")
+    why.add_argument("-o", "--out", metavar="FILE", help="the page (default: RUN/explain-N.html)")
+    _verb(verbs, "report", report).add_argument("run", metavar="RUN", help="folder that `fit` wrote")
+    _verb(verbs, "doctor", doctor)
+    _verb(verbs, "version", version)
+    return top

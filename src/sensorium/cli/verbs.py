@@ -1,0 +1,199 @@
+"""The verbs: each calls the functions of `api`, and tells what came of it."""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from sensorium import __version__
+from sensorium.cli.asked import columns_of, limits_of, split_names
+from sensorium.cli.screen import duration, subset_lines, tell
+from sensorium.types import InputError
+
+TARGETS = ("digit", "sum")  # of the demo
+
+
+class Stopped(Exception):  # noqa: N818 - no error: the user asked for it
+    """Ctrl-C came while a model was trained; what was learned until then stands in the run folder."""
+
+
+def fit(args: argparse.Namespace) -> None:
+    """Train a model: sensorium fit DATA --target COLUMN -o RUN."""
+    columns, limits = columns_of(args.column), limits_of(args.limit)
+    from sensorium.api import Model
+
+    model = Model(
+        args.target, inputs=split_names(args.inputs), also=split_names(args.also) or (), columns=columns, size=args.size,
+        fusion=args.fusion, seed=args.seed, minutes=args.minutes, epochs=args.epochs, group=args.group,
+        balance=args.balance, limits=limits,
+    )  # fmt: skip
+    model.fit(args.data, valid=args.valid, out=args.out, say=args.progress)
+    args.progress.close()
+    tell(args, model.metrics, _fit_lines(model.metrics, args.out))
+    why = str(model.metrics["plan"]["stopped"])  # type: ignore[index]
+    now = "train" in args.progress.stages  # not in an earlier call of the same command
+    if now and why.startswith("stopped by the user"):
+        raise Stopped(args.out)
+
+
+def _fit_lines(metrics: Mapping, run: str) -> list[str]:
+    task, data, plan, fusion = (metrics[k] for k in ("task", "data", "plan", "fusion"))
+    filled = ", ".join(
+        f"{i['name']} ({i['carrier']}, {data['present'][i['name']]:.0%})" for i in task["inputs"]
+    )
+    return [
+        f"inputs: {filled}; target: {task['target']} ({task['kind']})",
+        *data["warnings"],
+        f"trained {plan['epochs']} epochs in {duration(plan['training_seconds'])}: {plan['stopped']}",
+        *metrics.get("verdict", []),
+        *subset_lines(metrics),
+        f"fusion: {fusion['chosen']}: {fusion['reason']}",
+        f"run: {run} (open {Path(run) / 'report.html'})",
+    ]
+
+
+def predict(args: argparse.Namespace) -> None:
+    """Answer every row of a table: sensorium predict RUN DATA -o predictions.csv."""
+    limits = limits_of(args.limit)
+    from sensorium.api import load, read
+    from sensorium.store import write_predictions
+
+    must_be_finished(args.run)
+    model, table = load(args.run, limits=limits), read(args.data, split=args.split)
+    found = model.predict(table, sets=args.sets, abstain=args.abstain, say=args.progress)
+    write_predictions(Path(args.out), found, classes=model.classes, sets=args.sets is not None)
+    args.progress.close()
+    bad = [p for p in found if p.error]
+    lines = [f"{args.out}: {len(found)} rows, {len(bad)} of them with an error instead of an answer"]
+    lines += lacking(model, table)
+    lines += [f"  {p.id}: {p.error[:200]}" for p in bad[:3]] + ["  ..."] * (len(bad) > 3)
+    tell(args, {"rows": len(found), "errors": len(bad), "file": args.out}, lines)
+    if len(bad) == len(found):
+        sys.exit(1)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Measure a model: figures with intervals, each input alone, every subset."""
+    limits = limits_of(args.limit)
+    from sensorium.api import load
+
+    described = must_be_finished(args.run)
+    model = load(args.run, limits=limits)
+    table, split, which = _measured(args)
+    metrics = model.evaluate(table, say=args.progress)
+    args.progress.close()
+    notes = [
+        *lacking(model, table),
+        *trained_on(described, table, split),
+        *metrics["warnings"],
+        *[f"{metrics['skipped']} rows were skipped"] * bool(metrics["skipped"]),
+    ]  # type: ignore[misc]
+    tell(args, metrics, [f"{args.data}: {which}", *notes, *metrics["verdict"], *subset_lines(metrics)])  # type: ignore[misc]
+
+
+def interactions(args: argparse.Namespace) -> None:
+    """Say what the inputs tell one by one, what either tells, and what only together: redundancy, uniqueness, synergy."""
+    limits = limits_of(args.limit)
+    from sensorium.api import load
+    from sensorium.report import write_report
+    from sensorium.store import write_json
+
+    described = must_be_finished(args.run)
+    model = load(args.run, limits=limits)
+    table, split, which = _measured(args)
+    found = model.interactions(table, say=args.progress)
+    found = {"data": args.data, "split": split or "all", **found}
+    write_json(Path(args.run) / "interactions.json", found)
+    page = write_report(Path(args.run))
+    args.progress.close()
+    notes = [*trained_on(described, table, split), *found["remarks"]]
+    tell(args, found, [f"{args.data}: {which}", *notes, *interaction_lines(found), f"picture: {page}"])
+
+
+def explain(args: argparse.Namespace) -> None:
+    """Say why one row got its answer: what each input added, and where in it."""
+    limits = limits_of(args.limit)
+    from sensorium.api import load
+    from sensorium.report import write_explanation
+
+    must_be_finished(args.run)
+    model = load(args.run, limits=limits)
+    table, _, _ = _measured(args)
+    found = model.explain(table, args.row, answer=args.answer, say=args.progress)
+    page = write_explanation(
+        found, Path(args.out) if args.out else Path(args.run) / f"explain-{found['row']}.html"
+    )
+    args.progress.close()
+    tell(args, found | {"page": str(page)}, [*explanation_lines(found), f"picture: {page}"])
+
+
+def _measured(args: argparse.Namespace) -> tuple:
+    """The table that a verb looks at, its split ("" for all rows), and both in words: test rows where there are some."""
+    from sensorium.api import read
+
+    table = read(args.data)
+    test = table.split("test")
+    split = args.split or ("test" if test is not None and len(test) else "")
+    return read(table, split=split or None), split, f"the rows of split {split!r}" if split else "all rows"
+
+
+def must_be_finished(run: str) -> Mapping:
+    """The description of a run. Raises InputError for one that was killed: its weights are not those it learned."""
+    from sensorium.store import read_json
+
+    path = Path(run) / "model.json"
+    described = read_json(path) if path.is_file() else {}  # `load` says what is wrong with another folder
+    if isinstance(described, Mapping) and described.get("complete") is False:
+        raise InputError(
+            "the run is not finished", got=run, fix="the `sensorium fit` that began it, typed again, goes on"
+        )
+    return described if isinstance(described, Mapping) else {}
+
+
+def trained_on(described: Mapping, table, split: str) -> list[str]:
+    """A line where the rows that are measured are those of training."""
+    mark = described.get("mark")
+    same = isinstance(mark, Mapping) and mark.get("data") == table.fingerprint()
+    if not same or split in ("test", "valid"):
+        return []
+    return ["these rows, or most of them, are those that it was trained on: the figures flatter it"]
+
+
+def lacking(model, table) -> list[str]:
+    """A line where the table lacks input columns: that is allowed, but a renamed column looks the same."""
+    wanted = dict.fromkeys(c for m in model.task.modalities for c in m.column.split("\n"))
+    gone = [c for c in wanted if c not in table.columns]
+    return [f"no column {', '.join(gone)}: counted as empty in every row"] if gone else []
+
+
+def doctor(args: argparse.Namespace) -> None:
+    """Say what this machine can do, what is installed, and what was chosen."""
+    from sensorium.health import doctor as examine
+    from sensorium.health import shown
+
+    found = examine()
+    tell(args, found, shown(found, width=min(120, shutil.get_terminal_size((100, 24)).columns)))
+
+
+def report(args: argparse.Namespace) -> None:
+    """Write report.html of a run again."""
+    from sensorium.report import write_report
+
+    path = write_report(Path(args.run))
+    tell(args, {"file": str(path)}, [str(path)])
+
+
+def version(args: argparse.Namespace) -> None:
+    """Print the version."""
+    tell(args, {"sensorium": __version__}, [__version__])
+
+
+def demo(args: argparse.Namespace) -> None:
+    """The main job on embedded data: seen and heard digits, with holes, from files to a report."""
+    from sensorium.demo import run_demo
+
+    targets = (args.target,) if args.target else TARGETS
+    found = run_demo(Path(args.out), targets=targets, minutes=args.minutes, say=args.progress)
+    args.progress.close()
+    tell(args, found, found["lines"])  # type: ignore[arg-type]
