@@ -12,8 +12,8 @@ union information of the two. Synergy is what the joint head knows beyond it. Ho
    Then each table is fitted: to the rows per cell, the class shares, and, by one exponent, to exactly the
    information of step 1. It makes up for overconfidence and for what the cells have lost.
 
-All of it is a lower bound: a head that has not learned something shows none of it. In particular a weak joint head
-shows too little synergy. Clustering the features errs to the other side, so where they are given both are reported.
+All of it is a lower bound: a weak joint head, for one, shows too little synergy. Clusters of the features show too
+much; less their null they are a second opinion, too low where a table of counts is thin (many classes, few rows).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -53,9 +53,7 @@ class Interactions:
     unique_first: Score  # only the first tells it
     unique_second: Score
     synergy: Score  # only both together tell it: a lower bound, no more than the joint head has learned
-    synergy_clustered: (
-        Score | None
-    )  # an upper estimate of it from clustered features, less its null; None without
+    synergy_clustered: Score | None  # a second opinion from clustered features, less its null; None without
     first: Score  # I1, redundancy + unique_first: what the first head is shown to know
     second: Score
     joint: Score  # I12 of the joint head; may be less than I1 where that head is worse than a single one
@@ -95,7 +93,7 @@ def decompose(
     first, second, joint: (n, classes) probabilities p(y | x1), p(y | x2), p(y | x1, x2); truth: (n,) class numbers, -1
     where the class is not one of them (such rows are left out). prior: (classes,) the class shares that the heads'
     answers assume, for instance equal ones where training weighed classes; None: those of the rows. features: two
-    arrays (n, d) of encoder outputs, for the upper estimate of synergy. draws: bootstrap samples.
+    arrays (n, d) of encoder outputs, for the second opinion on synergy. draws: bootstrap samples.
 
     Raises InputError where shapes do not fit, something is no probability, only one class occurs, or there are too few
     rows: under 100, or under 2 per entry of the smallest table (8 cells x the classes that occur).
