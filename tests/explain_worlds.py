@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import test_core
 import torch
-from test_core import modality
+from test_core import TINY, modality, rows_of
 
-from sensorium.explain import Outputs
-from sensorium.network import Network, Shape
+from sensorium.data import collate
+from sensorium.explain import Outputs, outputs_of
+from sensorium.measure.experts import Experts
+from sensorium.network import JOINT, Network, Shape
 from sensorium.tasks import Target, Task
 from sensorium.training import Examples, Plan, Trainer
 
@@ -25,6 +28,7 @@ TASK = Task(modalities=MODALITIES, targets=(TARGET,))
 OUTPUTS = Outputs(
     column="y", kind="category", width=4, weights={"": 1.0, "image": 0.5, "text": 0.5, "series": 0.5}
 )
+EVERY = {JOINT: 0.8, **{m.name: 0.4 for m in test_core.MODALITIES}}  # weights of the heads over every carrier
 
 
 @dataclass(frozen=True)
@@ -105,3 +109,13 @@ def trained(fusion: str = "early", steps: int = 200) -> Network:
 def learned() -> Network:
     """The network that all tests of a run share; nobody changes it."""
     return trained()
+
+
+def every(target: Target, fusion: str = "early") -> tuple[Network, Task, Outputs]:
+    """An untrained network over every carrier, its norms as if they had seen data."""
+    torch.manual_seed(3)
+    task = Task(modalities=test_core.MODALITIES, targets=(target,))
+    network = Network(task, TINY, fusion=fusion)
+    network.train()(collate(rows_of(8, missing=0.0), task.modalities))
+    experts = Experts(weights=EVERY, prior=tuple(np.log(target.prior())) if target.classes else ())
+    return network.eval(), task, outputs_of(target, experts)

@@ -1,13 +1,12 @@
 """The room explain: what is explained, completeness, agreement with another library, absence, places, Shapley, swaps."""
 
-import json
 from itertools import combinations, permutations
 
 import numpy as np
 import pytest
 import test_core
 import torch
-from explain_worlds import MODALITIES, OUTPUTS, TASK, learned, world
+from explain_worlds import EVERY, MODALITIES, OUTPUTS, TASK, every, learned, world
 from test_core import CATEGORY, LABELS, NUMBER, TINY, modality, rows_of
 from torch import nn
 
@@ -17,34 +16,19 @@ from sensorium.explain import (
     integrated_gradients,
     modality_shapley,
     outputs_of,
-    places,
     split,
     swapped,
 )
 from sensorium.explain.paths import BASELINES, Line, mean_colour, per_unit, quietest, still
 from sensorium.explain.paths import Leaf as PathLeaf
-from sensorium.explain.places import clock
 from sensorium.explain.subsets import shapley
-from sensorium.explain.words import spans_of, words
 from sensorium.measure.experts import Experts, average
-from sensorium.modalities import CARRIERS
 from sensorium.network import JOINT, Network
 from sensorium.tasks import Target, Task
-from sensorium.types import InputError, Limits, Media, Signal
+from sensorium.types import InputError
 
 ALL = tuple(m.name for m in test_core.MODALITIES)
-WEIGHTS = {JOINT: 0.8, **dict.fromkeys(ALL, 0.4)}
 RARE = Target(column="y", kind="category", classes=("a", "b", "c"), counts=(40, 9, 1))
-
-
-def every(target: Target, fusion: str = "early") -> tuple[Network, Task, Outputs]:
-    """An untrained network over every carrier, its norms as if they had seen data."""
-    torch.manual_seed(3)
-    task = Task(modalities=test_core.MODALITIES, targets=(target,))
-    network = Network(task, TINY, fusion=fusion)
-    network.train()(collate(rows_of(8, missing=0.0), task.modalities))
-    experts = Experts(weights=WEIGHTS, prior=tuple(np.log(target.prior())) if target.classes else ())
-    return network.eval(), task, outputs_of(target, experts)
 
 
 def heads_of(network: Network, task: Task, rows) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -64,7 +48,7 @@ def centred(logp: np.ndarray) -> np.ndarray:
     return logp - logp.mean(-1, keepdims=True)
 
 
-@pytest.mark.parametrize("weights", [WEIGHTS, {"audio": 0.7}], ids=["all", "one"])
+@pytest.mark.parametrize("weights", [EVERY, {"audio": 0.7}], ids=["all", "one"])
 def test_evidence_is_the_product_of_experts_without_its_prior(weights):
     """With one named expert the rows that lack it fall back to their own heads."""
     network, task, _ = every(RARE)
@@ -77,14 +61,14 @@ def test_evidence_is_the_product_of_experts_without_its_prior(weights):
 def test_a_shift_of_the_logits_is_taken_into_account():
     network, task, _ = every(RARE)
     rows, shift = rows_of(5), 0.5 * np.log(RARE.prior())
-    experts = Experts(weights=WEIGHTS, prior=tuple(np.log(RARE.prior())))
+    experts = Experts(weights=EVERY, prior=tuple(np.log(RARE.prior())))
     heads, present = heads_of(network, task, rows)
     logp = experts.combine({n: v + shift for n, v in heads.items()}, present)
     got = explained(network, task, rows, outputs_of(RARE, experts, shift=shift))
     np.testing.assert_allclose(got, centred(logp - np.log(RARE.prior())), atol=2e-5)
 
 
-@pytest.mark.parametrize("weights", [WEIGHTS, {"audio": 0.7}], ids=["all", "one"])
+@pytest.mark.parametrize("weights", [EVERY, {"audio": 0.7}], ids=["all", "one"])
 @pytest.mark.parametrize("target", [LABELS, Target(column="y", kind="number", mean=7.0, spread=3.0)])
 def test_labels_and_numbers_are_means_of_heads(target, weights):
     network, task, _ = every(target)
@@ -100,11 +84,11 @@ def test_experts_outside_the_network_have_their_votes():
     rows = rows_of(9)
     heads, present = heads_of(network, task, rows)
     floor = np.random.default_rng(0).normal(size=(9, 1))
-    weights = {**WEIGHTS, "forest on audio": 0.9}
+    weights = {**EVERY, "forest on audio": 0.9}
     want = average(
         weights, {**heads, "forest on audio": floor}, {**present, "forest on audio": present["audio"]}
     )
-    votes = sum(w * present[n] for n, w in WEIGHTS.items()) + 0.9 * present["audio"]
+    votes = sum(w * present[n] for n, w in EVERY.items()) + 0.9 * present["audio"]
     own = explained(network, task, rows, outputs_of(NUMBER, Experts(weights=weights), others={"audio": 0.9}))
     np.testing.assert_allclose(own + (0.9 * present["audio"] / votes)[:, None] * floor, want, atol=2e-5)
 
@@ -337,131 +321,6 @@ def test_late_fusion_has_no_interaction():
     assert found.interaction.value == pytest.approx(0, abs=1e-5)
     for name, part in found.interaction.parts.items():
         assert np.abs(part).max() < 0.01 * np.abs(found.unimodal.parts[name]).max()
-
-
-def test_places_of_every_carrier_are_json_and_keep_the_sum():
-    network, task, outputs = every(CATEGORY)
-    row = rows_of(1, missing=0.0)[0]
-    (found,) = integrated_gradients(network, task, [row], outputs, steps=8, most=8)
-    told = json.loads(json.dumps(places(found, task, row), allow_nan=False))
-    parts = told["modalities"]
-    assert list(parts) == list(ALL)
-    assert np.shape(parts["image"]["heat"]) == (32, 32)
-    assert np.shape(parts["video"]["heat"]) == (len(row["video"]), 16, 16)
-    assert np.shape(parts["audio"]["bands"]) == row["audio"].shape
-    assert [parts[n]["step_s"] for n in ("audio", "video", "series", "radar")] == [0.01, 0.1, 0.02, 0.1]
-    assert [f["name"] for f in parts["table"]["fields"]] == ["1", "2", "3", "4"]
-    assert len(parts["lidar"]["points"]) == len(row["lidar"])
-    sums = {
-        "text": sum(w["value"] for w in parts["text"]["words"]),
-        "image": np.sum(parts["image"]["heat"]),
-        "audio": np.sum(parts["audio"]["bands"]),
-        "video": np.sum(parts["video"]["heat"]),
-        "series": sum(sum(c["values"]) for c in parts["series"]["channels"]),
-        "radar": sum(parts["radar"]["steps"]),
-        "lidar": sum(p[-1] for p in parts["lidar"]["points"]),
-        "table": sum(f["value"] for f in parts["table"]["fields"]),
-    }
-    for name, total in sums.items():
-        size = float(np.abs(found.parts[name]).sum())
-        assert total == pytest.approx(found.totals[name], abs=2e-3 * size), name
-        assert parts[name]["total"] == pytest.approx(found.totals[name], rel=1e-3)
-
-
-def test_a_large_explanation_stays_small():
-    rng = np.random.default_rng(0)
-    big = (
-        modality("picture", "image", (384, 3), 384),
-        modality("clip", "video", (96, 96, 3), 32, 0.1),
-        modality("sound", "audio", (128,), 800, 0.01),
-        modality("ecg", "series", (60,), 5000, 0.01, channels=30, names=[f"lead {i}" for i in range(30)]),
-        modality("story", "text", (), 8000),
-        modality("cloud", "points", (3,), 9000),
-    )
-    shapes = {m.name: (m.longest, *m.item) for m in big}
-    row = {n: np.ones(s, np.int32 if n == "story" else np.float32) for n, s in shapes.items()}
-    (given,) = integrated_gradients(*every(CATEGORY)[:2], [{}], every(CATEGORY)[2])
-    parts = {n: rng.normal(size=s).astype(np.float32) * 1e-3 for n, s in shapes.items()}
-    made = type(given)(parts=parts, output=0, value=1.0, baseline=0.0, error=0.0, steps=64)
-    told = places(made, Task(modalities=big, targets=(CATEGORY,)), row)
-    assert len(json.dumps(told)) < 300_000
-    for name in ("picture", "clip", "sound"):
-        key = "bands" if name == "sound" else "heat"
-        assert np.sum(told["modalities"][name][key]) == pytest.approx(parts[name].sum(), abs=0.05)
-    leads = told["modalities"]["ecg"]["channels"]
-    assert len(leads) == 17
-    assert leads[-1]["name"] == "the others"
-
-
-def text_modality(texts: list[str], **given: str):
-    signals = [CARRIERS["text"].decode(Media(content=t), Limits()) for t in texts]
-    return CARRIERS["text"].define("said", "said", **CARRIERS["text"].survey(signals, **given))
-
-
-@pytest.mark.parametrize("many", [1, 90], ids=["bytes", "pairs"])
-def test_words_are_found_in_the_text_as_written(many):
-    """Upper case, letters whose lower case is longer, several bytes a letter, scripts without blanks."""
-    made = text_modality(
-        [f"Isn't the İzmir Straße film number {i} über-good, 你好?" for i in range(many)] * 2
-    )
-    said = "The film  isn't über-good: İzmir 你好!"
-    signal = CARRIERS["text"].decode(Media(content=said), Limits())
-    ids = made.patches(signal)
-    part = np.arange(1.0, len(ids) + 1)
-    found = words(part, made, ids, said)
-    assert [w["text"] for w in found] == [
-        "The",
-        "film",
-        "isn't",
-        "über",
-        "-",
-        "good",
-        ":",
-        "İzmir",
-        "你",
-        "好",
-        "!",
-    ]
-    assert all(said[w["start"] : w["stop"]] == w["text"] for w in found)
-    assert sum(w["value"] for w in found) == pytest.approx(part.sum())
-    values = [w["value"] for w in found]
-    spans = spans_of(said, made.options["tokenizer"], ids, case=False)
-    first = sum(v for v, (a, b) in zip(part, spans, strict=True) if b <= 3)
-    assert values[0] == pytest.approx(first)
-    bare = words(part, made, ids, None)
-    assert sum(w["value"] for w in bare) == pytest.approx(part.sum())
-    assert "start" not in bare[0]
-    other = words(part, made, ids, "something else that is long enough to have as many tokens as that")
-    assert other == bare
-
-
-def test_words_behind_the_last_token_are_not_told():
-    made = text_modality(["some words of no interest at all"] * 2, longest="8")
-    ids = made.patches(Signal(values=np.array(["abc def ghi"], dtype=object)))
-    assert len(ids) == 8
-    assert [w["text"] for w in words(np.ones(8), made, ids, "abc def ghi")] == ["abc", "def"]
-
-
-@pytest.mark.parametrize("seconds", [0.5, 3.0, 9.0])
-def test_the_clock_of_a_sound_finds_a_click(seconds):
-    """Long clips lose their ends or have longer hops; the loudest frame still is where the click is."""
-    made = CARRIERS["audio"].define("s", "s", rate_hz=8000, bands=16, hop_s=0.01, longest=200)
-    wave = np.random.default_rng(0).normal(0, 1e-3, int(seconds * 16000)).astype(np.float32)
-    at = 0.55 * seconds
-    wave[int(at * 16000) : int(at * 16000) + 200] = 1.0
-    signal = Signal(values=wave[:, None], rate_hz=16000.0)
-    mel = made.patches(signal)
-    start_s, step_s = clock(made, len(mel), signal)
-    assert start_s + step_s * mel.mean(1).argmax() == pytest.approx(at, abs=2 * step_s + 0.01)
-
-
-def test_clocks_of_stretched_recordings_and_clips():
-    series = modality("s", "series", (2,), 100, 0.02)
-    signal = Signal(values=np.zeros((500, 2)), rate_hz=100.0, start_s=1.0)
-    assert clock(series, 100, signal) == pytest.approx((1.0, 0.05))
-    assert clock(series, 100, None) == (0.0, 0.02)
-    clip = Signal(values=np.zeros((4, 2, 2, 1)), times_s=np.array([0.1, 0.4, 0.7, 1.0]))
-    assert clock(modality("v", "video", (2, 2, 1), 4, 0.2), 4, clip) == pytest.approx((0.1, 0.3))
 
 
 def test_a_module_of_embeddings_is_the_only_one_that_is_hooked():

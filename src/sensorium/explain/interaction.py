@@ -18,7 +18,7 @@ from sensorium.tasks import Task
 from sensorium.tokens import Tokens
 from sensorium.types import InputError
 
-BATCH = 512  # pairs of rows that are fused at a time
+BATCH = 128  # pairs of rows that are fused at a time
 PARTNERS = 32  # rows whose modalities stand in for those of an explained row
 STEPS = 16  # points of the path of a split: each costs as many fusions as there are partners and modalities
 

@@ -62,7 +62,7 @@ class Line:
     def __init__(self, network: Network, modalities: Sequence[Modality], row: Row):
         self.network, self.row = network, row
         self.modalities = [m for m in modalities if m.name in row]
-        self.patches = {m.name: row[m.name][: max(m.longest, 1)] for m in self.modalities}
+        self.patches = {m.name: np.array(row[m.name][: max(m.longest, 1)]) for m in self.modalities}
         self.starts = {
             m.name: torch.from_numpy(BASELINES[m.carrier](self.patches[m.name]))
             for m in self.modalities
@@ -99,7 +99,7 @@ class Line:
         self, m: Modality, share: Float[Tensor, "k ..."]
     ) -> tuple[Shaped[Tensor, "k ..."], Tensor | None]:
         """Points of a line as an encoder takes them, and input minus baseline; ids have no gap of their own."""
-        end = torch.from_numpy(np.ascontiguousarray(self.patches[m.name]))
+        end = torch.from_numpy(self.patches[m.name])
         if m.carrier == "text":
             return end.expand(len(share), *end.shape), None
         start = self.starts[m.name]
