@@ -58,7 +58,7 @@ def world():
     assert not any(faults)
     texts = [decoder.of(i, modalities[1]) for i in range(ROWS)]
     rows = Rows(patches=patches, texts={"note": [None if t is None else str(t.values[0]) for t in texts]})
-    return task, decoder, rows, np.arange(ROWS) % 2
+    return task, decoder, rows, (np.arange(ROWS) % 2) ^ (np.arange(ROWS) % 6 == 3)  # no judge is always right
 
 
 class Judge:

@@ -173,7 +173,10 @@ def _decoded(decoder: Decoder, modality: Modality, have: Sequence[int], until: f
 def _affordable(
     held: _Held, modality: Modality, signals: Mapping[int, Signal], until: float
 ) -> tuple[list[int], float | None, float]:
-    """The rows whose curves fit into the time, by a trial on two of them; their clean figure; seconds of a curve."""
+    """The rows whose curves fit into the time, by a trial on two of them, and their clean figure.
+
+    Third come the seconds to expect of the first curve: infinite where no time is left.
+    """
     index = list(signals)
     if not index or time.monotonic() > until:
         return index, None, float("inf")
@@ -189,7 +192,7 @@ def _affordable(
     if fits < len(index) and len(index) > LEAST:
         index = index[: max(LEAST, fits)]
         clean = held.clean(index)
-    return index, clean, each * len(index)
+    return index, clean, 0.0  # a trial is mostly warming up: the first curve tells what one takes
 
 
 def _damaged(
