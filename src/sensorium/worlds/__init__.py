@@ -3,6 +3,7 @@
 from sensorium.worlds.digits import write_digits
 from sensorium.worlds.everything import write_everything
 from sensorium.worlds.planted import gate_table, write_gates, write_imbalance, write_quality, write_xor
+from sensorium.worlds.sentiment import write_sentiment
 
 __all__ = [
     "gate_table",
@@ -11,5 +12,6 @@ __all__ = [
     "write_gates",
     "write_imbalance",
     "write_quality",
+    "write_sentiment",
     "write_xor",
 ]

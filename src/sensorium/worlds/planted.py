@@ -220,9 +220,9 @@ def _write(
             (folder / column / f"{name}.npy").write_bytes(head + row.astype("<f4").tobytes())
     right = {who: float((truth[who] == y).mean()) for who in ("best", "best_a", "best_b")}
     cells = {c: [f"{c}/{name}.npy" for name in names] for c in "ab"}
-    _write_csv(folder / "truth.csv", {"id": names, **truth})
+    write_csv(folder / "truth.csv", {"id": names, **truth})
     (folder / "truth.json").write_text(json.dumps({**told, "accuracy": right}, indent=1), encoding="utf-8")
-    _write_csv(folder / "table.csv", {"id": names, **cells, "y": y, "split": spread(len(y))})
+    write_csv(folder / "table.csv", {"id": names, **cells, "y": y, "split": spread(len(y))})
     return folder / "table.csv"
 
 
@@ -233,7 +233,8 @@ def _npy_head() -> bytes:
     return file.getvalue()[: -4 * WIDTH]
 
 
-def _write_csv(path: Path, columns: Mapping[str, Sequence[object] | np.ndarray]) -> None:
+def write_csv(path: Path, columns: Mapping[str, Sequence[object] | np.ndarray]) -> None:
+    """Write columns of equal length, each under its name."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
