@@ -40,6 +40,11 @@ def truths(target: Target, cells: Sequence[np.ndarray | np.generic | None]) -> n
     return found * target.spread + target.mean if target.kind == "number" else found
 
 
+def standard(target: Target, truth: np.ndarray) -> np.ndarray:
+    """Truths as the heads answer: numbers standardised, all else as it is."""
+    return (truth - target.mean) / target.spread if target.kind == "number" else truth
+
+
 def figure(target: Target, said: np.ndarray, truth: np.ndarray, metric: str) -> tuple[float, float]:
     """(headline figure, mean loss)."""
     if target.kind == "category":

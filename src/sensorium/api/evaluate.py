@@ -1,7 +1,7 @@
 """From answers to figures: scores with intervals, subsets, robustness, the verdict."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -67,34 +67,62 @@ def evaluate_rows(
     return metrics, said
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Losses:
+    """A model's answers from every subset, to see what becomes of its figure as cells are lost."""
+
+    target: Target
+    names: Sequence[str]
+    by_subset: Mapping[Subset, np.ndarray]
+    have: np.ndarray  # (n, modalities) bool
+    truth: np.ndarray
+    metric: str
+
+    def figure(self, rates: np.ndarray, *, draws: int = 5) -> float:
+        """Mean headline figure where each cell is lost with its modality's rate; rows that lose all get the prior."""
+        rng, values = np.random.default_rng(0), []
+        for _ in range(draws if rates.any() else 1):
+            keep = self.have & (rng.random(self.have.shape) >= rates)
+            said = self._blank()
+            for subset, answer in self.by_subset.items():
+                rows = (keep == np.array([n in subset for n in self.names])).all(1)
+                said[rows] = answer[rows]
+            values.append(figure(self.target, said, self.truth, self.metric)[0])
+        return float(np.mean(values))
+
+    def _blank(self) -> np.ndarray:
+        if self.target.kind == "number":
+            return np.full(len(self.truth), self.target.mean)
+        if self.target.kind == "labels":
+            return np.full(self.truth.shape, 0.5)
+        return np.tile(self.target.prior(), (len(self.truth), 1))
+
+
+RATES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+
+
 def robustness(
     task: Task,
     by_subset: Mapping[Subset, np.ndarray],
     present: Mapping[str, np.ndarray],
     truth: np.ndarray,
     metric: str,
-) -> list[dict[str, float]]:
-    """The headline figure when each cell is lost with a probability from 0 to .9; rows that lose all get the prior."""
-    target, names = task.target, [m.name for m in task.modalities]
+) -> list[dict[str, object]]:
+    """The headline figure as cells get lost at random: at one rate for all inputs, and for each input at its own.
+
+    Points {modality, rate, value}; modality "" is the shared rate, a name means that this input alone is lost
+    (imbalanced missing rates, arXiv:2603.09874). Nothing of it was known in training.
+    """
+    names = [m.name for m in task.modalities]
     have = np.stack([present[n] for n in names], 1)
-    rng, found = np.random.default_rng(0), []
-    blank = np.full(len(target.classes), 1 / max(1, len(target.classes)))
-    if target.kind == "category":
-        blank = target.prior()
-    for rate in (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9):
-        values = []
-        for _ in range(1 if rate == 0 else 5):
-            keep = have & (rng.random(have.shape) >= rate)
-            said = (
-                np.full(len(truth), target.mean)
-                if target.kind == "number"
-                else np.tile(blank, (len(truth), 1))
-            )
-            for subset, answer in by_subset.items():
-                rows = (keep == np.array([n in subset for n in names])).all(1)
-                said[rows] = answer[rows]
-            values.append(figure(target, said, truth, metric)[0])
-        found.append({"rate": rate, "value": round(float(np.mean(values)), 4)})
+    losses = _Losses(
+        target=task.target, names=names, by_subset=by_subset, have=have, truth=truth, metric=metric
+    )
+    found: list[dict[str, object]] = []
+    for number, name in [(-1, ""), *enumerate(names)]:
+        for rate in RATES:
+            rates = np.full(len(names), rate) if number < 0 else np.eye(len(names))[number] * rate
+            found.append({"modality": name, "rate": rate, "value": round(losses.figure(rates), 4)})
     return found
 
 

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sensorium.api.answers import answers, subsets_of, truths
+from sensorium.api.answers import answers, standard, subsets_of, truths
 from sensorium.api.choice import choose
+from sensorium.api.diagnosis import damaged, starved
 from sensorium.api.evaluate import evaluate_rows, floor_table, verdict
 from sensorium.api.explaining import explained, find_row, strangers
 from sensorium.api.heads import Rows, all_heads, everyone, statistics, weighs
 from sensorium.api.interactions import Trained, study
 from sensorium.api.persist import State, described, restored, write_run
-from sensorium.api.prepare import Asked, cut, examples, load_rows, plan_task, truth_of
+from sensorium.api.prepare import Asked, cut, examples, load_rows, plan_task, truth_of, with_texts
 from sensorium.api.promises import Promises, fit_promises, least_confidence, patterns_of, sets_of
 from sensorium.api.story import hardest, story
 from sensorium.data import Decoder, Row, decode_rows
@@ -25,7 +26,7 @@ from sensorium.measure.experts import Experts
 from sensorium.measure.scores import headline
 from sensorium.network import SIZES, Network
 from sensorium.report import write_report
-from sensorium.store import Table, lock, read, read_json, remove, write_json
+from sensorium.store import Table, lock, read, read_json, read_jsonl, remove, write_json
 from sensorium.tasks import Target
 from sensorium.training import BALANCES, Examples, Plan, Trainer, run, threads, time_step
 from sensorium.types import InputError, Limits, Prediction
@@ -141,7 +142,7 @@ class Model:
         write_run(folder, self._state(), mark, complete=False)
         why = self._train(folder, fit, check, say)
         self._finish(folder, mark, {
-            "held": held, "held_rows": held_rows, "check": check, "floors": floors, "metric": metric, "why": why,
+            "held": held, "held_rows": held_rows, "fit": fit, "check": check, "say": say, "floors": floors, "metric": metric, "why": why,
             "train": train, "rows": rows, "lost": lost + lost_held, "remarks": remarks, "began": began,
         })  # fmt: skip
         say("done", 1.0, self.metrics["verdict"][0] if self.metrics.get("verdict") else "trained")  # type: ignore[index]
@@ -159,17 +160,7 @@ class Model:
         return tuple(np.log(target.prior()).tolist()) if target.kind == "category" else ()
 
     def _rows(self, table: Table, patches: Sequence[Row]) -> Rows:
-        """Decoded rows with their texts as written."""
-        decoder = Decoder(table, limits=self.limits, rates=self.rates)
-        texts: dict[str, list[str | None]] = {}
-        for m in self.task.modalities:
-            if m.carrier == "text":
-                found = (
-                    decoder.signal(i, m.column, "text") if m.name in row else None
-                    for i, row in enumerate(patches)
-                )  # fmt: skip
-                texts[m.name] = [None if s is None else str(s.values[0]) for s in found]
-        return Rows(patches=patches, texts=texts)
+        return with_texts(Decoder(table, limits=self.limits, rates=self.rates), self.task, patches)
 
     def _floors(self, rows: Rows, fit: Examples, say: Say) -> list[Floor]:
         target = self.task.target
@@ -284,6 +275,14 @@ class Model:
             )
             decoder = Decoder(held, limits=self.limits, rates=self.rates)
             write_json(folder / "examples.json", hardest(self.task, decoder, said, truth, self._value))
+            seed, metric = self.asked.seed, str(found["metric"])
+            metrics["balance"] = starved(
+                self._trained(), (found["rows"], found["fit"].targets[target.column]), rows.take(known.tolist()),
+                standard(target, truth[known]), read_jsonl(folder / "history.jsonl"), seed=seed,
+            )  # fmt: skip
+            metrics["corruption"] = damaged(
+                self._trained(), decoder, rows, truth, metric, seed=seed, say=found["say"]
+            )
         self.metrics = story(
             self._state(),
             self.asked,

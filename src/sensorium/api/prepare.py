@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sensorium.api.heads import Rows
 from sensorium.data import Decoder, Fault, Row, decode_rows
 from sensorium.modalities import CARRIERS
 from sensorium.modalities.series import infer_rate
@@ -275,3 +276,16 @@ def truth_of(table: Table, target: Target) -> tuple[np.ndarray, list[str]]:
     unseen = sorted({label(c) for c in cells if not blank(c)} - set(target.classes)) if named else []
     told = f"classes that training never saw: {', '.join(unseen[:5])}; their rows count as wrong"
     return np.array(said, dtype=int), [told] if unseen else []
+
+
+def with_texts(decoder: Decoder, task: Task, patches: Sequence[Row]) -> Rows:
+    """Decoded rows with their texts as written; row i is row i of the decoder's table."""
+    texts: dict[str, list[str | None]] = {}
+    for m in task.modalities:
+        if m.carrier == "text":
+            found = (
+                decoder.signal(i, m.column, "text") if m.name in row else None
+                for i, row in enumerate(patches)
+            )
+            texts[m.name] = [None if s is None else str(s.values[0]) for s in found]
+    return Rows(patches=patches, texts=texts)

@@ -72,12 +72,20 @@ def _subset(found: Mapping, names: Sequence[str]) -> Whisker:
 
 
 def _robustness(metrics: Mapping, metric: str) -> Html:
-    curve = [(number(r.get("rate")), number(r.get("value"))) for r in rows_of(metrics.get("robustness"))]
-    points = [(a, b) for a, b in curve if a is not None and b is not None]
+    """The figure as cells get lost: of all inputs at one rate, and of each input alone."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for r in rows_of(metrics.get("robustness")):
+        at, value = number(r.get("rate")), number(r.get("value"))
+        if at is not None and value is not None:
+            curves.setdefault(str(r.get("modality") or ""), []).append((at, value))
     shares = metric in PERCENT
-    range_y = (0.0, 1.0) if shares and all(0 <= b <= 1 for _, b in points) else None
+    range_y = (0.0, 1.0) if shares and all(0 <= b <= 1 for c in curves.values() for _, b in c) else None
+    series = [
+        Series(name=name or ("every input" if len(curves) > 1 else ""), points=points, look="both", colour=i % 6 + 1)
+        for i, (name, points) in enumerate(curves.items())
+    ]  # fmt: skip
     drawn = plot(
-        [Series(name="", points=points, look="both", colour=1)], title="When cells get lost", x="share of cells that are lost at random", y=label_of(metric),
+        series, title="When cells get lost", x="share of cells that are lost at random", y=label_of(metric),
         percent="xy" if shares else "x", y_range=range_y,
     )  # fmt: skip
     if drawn or len(modalities_of(metrics)) <= COMPARED:

@@ -138,7 +138,8 @@ def _best_single(metrics: Mapping) -> str:
 
 
 def _lost_cells(metrics: Mapping) -> str:
-    at = {number(r.get("rate")): number(r.get("value")) for r in rows_of(metrics.get("robustness"))}
+    lost = [r for r in rows_of(metrics.get("robustness")) if not r.get("modality")]
+    at = {number(r.get("rate")): number(r.get("value")) for r in lost}
     value, metric = at.get(0.3), metric_of(metrics)
     return "" if value is None else f"With 30 % of the cells lost at random it is {figure(value, metric)}."
 

@@ -1,0 +1,74 @@
+"""What a model that answers with anything missing loses against models made for exactly what is there."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from sensorium.api.answers import Subset, subsets_of
+from sensorium.measure.resample import scored
+from sensorium.store import Table
+from sensorium.tasks import Target, Task
+from sensorium.types import InputError
+
+MOST = 4  # inputs of which every subset gets a specialist: 15 fits
+Figures = Callable[[Table], np.ndarray]  # rows -> how right each answer is, (n,)
+Say = Callable[[str, float, str], None]
+
+
+def columns_of(task: Task) -> dict[str, list[str]]:
+    """Input column -> the modalities that its cells hold: a video has two."""
+    found: dict[str, list[str]] = {}
+    for m in task.modalities:
+        found.setdefault(m.column, []).append(m.name)
+    return found
+
+
+def right(target: Target, said: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """How right each answer is, (n,): 1 or 0, the share of its labels, or its part in r2."""
+    if target.kind == "number":
+        return 1 - (said - truth) ** 2 / max(1e-12, float(truth.var()))
+    if target.kind == "labels":
+        return ((said >= 0.5) == (truth > 0.5)).mean(1)
+    return (said.argmax(1) == truth).astype(float)
+
+
+def regrets(
+    task: Task, own: Callable[[Subset], tuple[np.ndarray, np.ndarray]], specialist: Callable[[list[str], Path], Figures],
+    test: Table, folder: Path, *, seed: int, say: Say,
+) -> list[dict[str, object]]:  # fmt: skip
+    """Train a specialist for every subset of the input columns and compare, row by row, on the rows that have it all.
+
+    own: subset of modalities -> (rows of `test` that have all of it, how right the model is on them with that subset
+    alone). specialist: (columns, folder for its run) -> a function that tells how right it is on rows of a table.
+    Returns {inputs, rows, own, specialist, regret}, each with an interval over rows; regret is in points of the figure,
+    and what the model pays for complete rows stands where inputs are all of them. Raises InputError for over MOST columns.
+    """
+    columns = columns_of(task)
+    if len(columns) > MOST:
+        raise InputError(
+            "too many inputs to train a model for every subset of them", got=len(columns),
+            fix=f"fit with at most {MOST} --inputs",
+        )  # fmt: skip
+    subsets, found = subsets_of(list(columns)), []
+    for number, subset in enumerate(subsets):
+        say("specialists", number / len(subsets), " + ".join(subset).replace("\n", ", "))
+        names = tuple(n for c in subset for n in columns[c])
+        rows, ours = own(names)
+        if not len(rows):
+            continue
+        theirs = specialist([n for c in subset for n in c.split("\n")], folder / f"specialist-{number}")(
+            test.take(rows.tolist())
+        )
+        found.append({"inputs": list(names), "rows": len(rows), **_compared(ours, theirs, seed)})
+    say("specialists", 1.0, "done")
+    return found
+
+
+def _compared(ours: np.ndarray, theirs: np.ndarray, seed: int) -> dict[str, object]:
+    each = {"own": ours, "specialist": theirs, "regret": theirs - ours}
+
+    def measure(w: np.ndarray) -> Mapping[str, np.ndarray]:
+        return {k: w @ v / w.sum(1) for k, v in each.items()}
+
+    return {k: s.to_json() for k, s in scored(measure, len(ours), seed=seed).items()}
