@@ -184,14 +184,14 @@ def test_attributions_equal_those_of_captum_on_the_same_path():
         assert gap < 1e-4 * np.abs(want.numpy()).max(), name
 
 
-def test_steps_double_until_the_sum_is_right():
+def test_the_path_is_refined_where_the_sum_is_not_right():
     network = learned()
     rows = world(2, 12).rows
     few = integrated_gradients(network, TASK, rows, OUTPUTS, steps=2, most=2)
-    more = integrated_gradients(network, TASK, rows, OUTPUTS, steps=2)
+    more = integrated_gradients(network, TASK, rows, OUTPUTS, steps=2, tolerance=3e-4)
     assert [a.steps for a in few] == [2] * 2
     assert max(a.error for a in few) > 0.01
-    assert all(a.error < 0.01 and a.steps > 2 for a in more)
+    assert all(a.error < 3e-4 and 64 < a.steps <= 512 + 64 for a in more)
 
 
 def test_pairs_of_tokens_give_half_to_each():

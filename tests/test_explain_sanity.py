@@ -75,7 +75,9 @@ def test_attributions_are_complete_to_a_hundredth():
 
 def test_sanity_passes_for_a_trained_network_and_is_plain_numbers():
     rows = HELD.rows[:8]
-    found = sanity(learned(), TASK, [{}, *rows], OUTPUTS, attributions=[None, *explained()[:8]], draws=3)
+    found = sanity(
+        learned(), TASK, [{}, *rows], OUTPUTS, attributions=[explained()[0], *explained()[:8]], draws=3
+    )
     told = found.to_json()
     assert told["rows"] == 8
     assert all(isinstance(v, int | float) for v in told.values())
