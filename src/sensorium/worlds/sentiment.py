@@ -202,14 +202,15 @@ def _takes(
     pace = 165 + 28 * polarity + rng.normal(0, 9, len(said))  # words a minute
     pitch = 50 + 14 * polarity + rng.normal(0, 6, len(said))
     melody = 45 + 32 * polarity + rng.normal(0, 8, len(said))
+    import soxr
+
     if engine == "builtin":
         named = {v.name: v for v in voice.VOICES}
-        return [
+        babble = [
             _babble(s, named[n], *row, rng)
             for s, n, *row in zip(said, speakers, pace / 165, pitch / 50, melody / 100, strict=True)
         ]
-    import soxr
-
+        return [soxr.resample(take, voice.RATE_HZ, RATE_HZ) for take in babble]
     utterances = [
         espeak.Utterance(
             text=s, voice=n, pace=round(w), pitch=round(min(max(p, 5), 95)), melody=round(min(max(m, 0), 99))
@@ -222,7 +223,7 @@ def _takes(
 def _babble(
     said: str, who: voice.Voice, pace: float, pitch: float, melody: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """One syllable-like sound a word, with the pace, pitch and melody of the mood; (samples,)."""
+    """One syllable-like sound a word, with the pace, pitch and melody of the mood; (samples,) at voice.RATE_HZ."""
     words = said.split()
     swing = np.exp(0.5 * melody * np.sin(np.linspace(0, 2 * np.pi * rng.uniform(1, 2), len(words))))
     height = who.pitch_hz * pitch**0.5 * swing
