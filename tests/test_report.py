@@ -19,6 +19,8 @@ SECTIONS = [
     "floors",
     "data",
     "subsets",
+    "corruption",
+    "interactions",
     "mistakes",
     "examples",
     "calibration",
@@ -77,7 +79,12 @@ def read(folder) -> tuple[str, Page]:
 def test_every_section_is_there_for_every_kind_of_target(tmp_path, kind):
     runs.write_full_run(tmp_path, kind)
     _, page = read(tmp_path)
-    wanted = [s for s in SECTIONS if s != "calibration" or kind != "number"]  # a number has no confidence
+    gone = {
+        "corruption",
+        "interactions",
+        *(["calibration"] if kind == "number" else []),
+    }  # of that there is no record
+    wanted = [s for s in SECTIONS if s not in gone]
     assert page.ids() == wanted
     links = [a["href"] for n, a in page.tags if n == "a"]
     assert links == [f"#{s}" for s in wanted[1:]]
@@ -201,7 +208,8 @@ def test_what_a_run_has_nothing_to_show_for_is_left_out_and_named(tmp_path):
     assert set(page.ids()) == ALWAYS
     assert "Not measured" in page.words()
     gone = (
-        "Left out, for this run has nothing to show there: Beside the floors, With fewer inputs, Mistakes, "
+        "Left out, for this run has nothing to show there: Beside the floors, With fewer inputs, "
+        "Sensor failures, Together, Mistakes, "
     )
     assert f"{gone}Hardest rows, Calibration, Fusion." in page.words()
 

@@ -1,21 +1,22 @@
-"""Run folder -> report.html: one self-contained file that opens offline."""
+"""Run folder -> report.html, explained row -> its page: self-contained files that open offline."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from sensorium.report.explained import explanation
 from sensorium.report.page import Run, page
 from sensorium.store import read_json, write_bytes
 from sensorium.types import InputError
 
-__all__ = ["write_report"]
+__all__ = ["write_explanation", "write_report"]
 
 
 def write_report(run_folder: str | Path) -> Path:
     """Write `report.html` from the run's own files, and nothing else; return its path.
 
-    Reads metrics.json and, where they are, history.jsonl, examples.json, quarantine.jsonl and model.json. A part that was
-    not recorded is said to be so; a damaged side file is named at the top. Raises InputError where there is no run, where
+    Reads metrics.json and, where they are, history.jsonl, examples.json, quarantine.jsonl, model.json and
+    interactions.json. A part that was not recorded is said to be so; a damaged side file is named at the top. Raises InputError where there is no run, where
     metrics.json is damaged, or where the folder cannot be written.
     """
     folder = Path(run_folder)
@@ -35,9 +36,19 @@ def write_report(run_folder: str | Path) -> Path:
         metrics=metrics, history=_lines(folder / "history.jsonl", remarks),
         examples=_rows(_side(folder / "examples.json", remarks)), quarantine=_lines(folder / "quarantine.jsonl", remarks),
         model=_mapping(_side(folder / "model.json", remarks)), remarks=remarks, folder=str(folder),
+        interactions=_mapping(_side(folder / "interactions.json", remarks)),
     )  # fmt: skip
     write_bytes(folder / "report.html", page(run).encode("utf-8", "replace"))
     return folder / "report.html"
+
+
+def write_explanation(found: Mapping, path: str | Path) -> Path:
+    """Write the page of one explained row, as `Model.explain` returns it; return its path.
+
+    Parts that are missing or odd are left out. Raises InputError where the file cannot be written.
+    """
+    write_bytes(Path(path), explanation(found).encode("utf-8", "replace"))
+    return Path(path)
 
 
 def _side(path: Path, remarks: list[str]) -> object:

@@ -168,15 +168,15 @@ class Whisker:
     ring: float | None = None  # another figure of the same rows
 
 
-def whiskers(rows: Sequence[Whisker], *, metric: str, label: str) -> Html:
-    """Dots with 95 % intervals on one scale, a row each, with the figure in words beside it."""
+def whiskers(rows: Sequence[Whisker], *, metric: str, label: str, mark: float | None = None) -> Html:
+    """Dots with 95 % intervals on one scale, a row each, with the figure in words beside it; a line at `mark`."""
     rows = [r for r in rows if number(r.score.get("value")) is not None]
     if not rows:
         return Html("")
     ends = [
         v
         for r in rows
-        for v in map(number, (r.score.get("low"), r.score.get("high"), r.score.get("value"), r.ring))
+        for v in map(number, (r.score.get("low"), r.score.get("high"), r.score.get("value"), r.ring, mark))
         if v is not None
     ]
     low, high = limits(ends, room=0.08)
@@ -190,6 +190,8 @@ def whiskers(rows: Sequence[Whisker], *, metric: str, label: str) -> Html:
     high = min(high, 1.02) if max(ends) <= 1 else high
     at = ticks(low, high, 5)
     lines = [tag("i", class_="rule", style=f"left:{_percent(t, low, high)}") for t in at]
+    if mark is not None:
+        lines.append(tag("i", class_="rule mark", style=f"left:{_percent(mark, low, high)}"))
     body = [_whisker(r, low, high, metric, lines) for r in rows]
     marks = [
         tag(
@@ -258,6 +260,47 @@ def _bar(name: Html, share: float, text: str, colour: int) -> Html:
         tag("div", text, class_="said"),
     )
     return tag("div", *parts, class_=f"row c{colour}", role="listitem")
+
+
+def signed(rows: Sequence[tuple[Html, float | None, str]], *, label: str, look: str = "") -> Html:
+    """Bars to the right of zero for what speaks for, to the left for what speaks against: (name, value, text).
+
+    A value of None has no bar. All rows share one scale. `look` "dotted" leaves room to a pattern beside names.
+    """
+    values = [v for _, v, _ in rows if v is not None]
+    low, high = min([0.0, *values]), max([0.0, *values])
+    room = max((len(plain_text(name)) for name, _, _ in rows), default=0) + (9 if look == "dotted" else 1)
+    widths = f"--names:{min(44, room) * 0.62:.1f}em;--texts:{max((len(t) for _, _, t in rows), default=4) * 0.6:.1f}em"
+    zero = tag("u", style=f"left:{_percent(0.0, low, high)}")
+    body = []
+    for name, value, text in rows:
+        ends = sorted((_share(0.0, low, high), _share(value or 0.0, low, high)))
+        side = "for" if (value or 0.0) >= 0 else "against"
+        drawn = tag("i", class_=side, style=f"left:{ends[0]:.2f}%;width:{ends[1] - ends[0]:.2f}%")
+        parts = (
+            tag("div", name, class_="name"),
+            tag("div", drawn if value is not None else None, zero, class_="bar", aria_hidden="true"),
+            tag("div", text, class_="said"),
+        )
+        body.append(tag("div", *parts, class_="row", role="listitem"))
+    return tag(
+        "div", *body, class_=f"bars signed {look}".strip(), style=widths, role="list", aria_label=label
+    )
+
+
+def stacked(parts: Sequence[tuple[str, float, str]], *, label: str) -> Html:
+    """One bar cut into (name, length, look) with a legend; lengths below zero count as zero, `look` is a class."""
+    lengths = [max(0.0, length) for _, length, _ in parts]
+    whole = sum(lengths) or 1.0
+    cuts = [
+        tag("i", class_=look, style=f"width:{100 * length / whole:.2f}%", title=f"{name}: {figure(length)}")
+        for (name, _, look), length in zip(parts, lengths, strict=True)
+        if length > 0
+    ]
+    legend = [tag("span", name, class_=f"key {look}") for name, _, look in parts]
+    said = ", ".join(f"{n} {figure(v)}" for (n, _, _), v in zip(parts, lengths, strict=True))
+    bar = tag("div", *cuts, class_="stack", role="img", aria_label=f"{label}: {said}")
+    return join(bar, tag("div", *legend, class_="keys", aria_hidden="true"))
 
 
 def small_lines(lines: Sequence[Sequence[object]], *, label: str) -> Html:

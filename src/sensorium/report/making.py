@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 
+from sensorium.report.data import modalities_of
 from sensorium.report.markup import (
     Html,
     count,
@@ -83,11 +84,14 @@ def _fact(name: str, value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def commands(metrics: Mapping, model: Mapping, folder: str) -> Html:
-    """What to type next, each with its reason; the command that made the run last."""
+def commands(metrics: Mapping, model: Mapping, folder: str, *, decomposed: bool = True) -> Html:
+    """What to type next, each with its reason; the command that made the run last.
+
+    decomposed: whether it is known what the inputs tell together; else the command that finds out is given.
+    """
     found = [
         tag("li", tag("p", why), tag("pre", tag("code", *_words(line)), tabindex="0"))
-        for why, line in _next(metrics, model, folder)
+        for why, line in _next(metrics, model, folder, decomposed=decomposed)
     ]
     return tag("ul", *found, class_="commands")
 
@@ -98,7 +102,7 @@ def _words(line: str) -> Iterator[Html | str]:
         yield tag("span", part, class_="option") if part.startswith("-") else part
 
 
-def _next(metrics: Mapping, model: Mapping, folder: str) -> Iterator[tuple[str, str]]:
+def _next(metrics: Mapping, model: Mapping, folder: str, *, decomposed: bool) -> Iterator[tuple[str, str]]:
     run, source = shlex.quote(folder), _source(metrics)
     yield "Answer the rows of a new table:", f"sensorium predict {run} {NEW} -o predictions.csv"
     doubt = (
@@ -112,6 +116,16 @@ def _next(metrics: Mapping, model: Mapping, folder: str) -> Iterator[tuple[str, 
         if source
         else f"sensorium evaluate {run} {NEW}",
     )
+    table = shlex.quote(source) if source else NEW
+    yield (
+        "Ask why one row got its answer, as a page with pictures:",
+        f"sensorium explain {run} {table} --row 0",
+    )
+    if not decomposed and len(modalities_of(metrics)) > 1:
+        yield (
+            "Find out what the inputs tell one by one and what only together; the picture is added here:",
+            f"sensorium interactions {run} {table}",
+        )
     made, asked = fit_command(metrics, model, folder), mapping(mapping(model.get("mark")).get("asked"))
     if made:
         minutes = 10.0 if number(asked.get("epochs")) else 4 * (number(asked.get("minutes")) or 5.0)

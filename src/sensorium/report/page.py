@@ -3,20 +3,30 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sensorium.report.balance import balance
 from sensorium.report.confidence import calibration
 from sensorium.report.data import card, modalities_of
 from sensorium.report.examples import hardest
+from sensorium.report.interactions import interactions
 from sensorium.report.learning import curves, fusion
 from sensorium.report.making import commands, making
 from sensorium.report.markup import Html, join, mapping, named, note, several, tag
+from sensorium.report.promises import promises
 from sensorium.report.results import mistakes, subsets
+from sensorium.report.robust import corruptions
 from sensorium.report.scores import KINDS, floors, hero
 from sensorium.report.style import STYLE
 
 POLICY = (
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"  # no script, no network
 )
-NAMED = {"calibration": "Calibration", "next": "Next"}  # shorter names, where there is little room
+NAMED = {  # shorter names, where there is little room
+    "corruption": "Sensor failures",
+    "interactions": "Together",
+    "calibration": "Calibration",
+    "next": "Next",
+}
+OFFLINE = "One file, no network, no script: it can be mailed and opened anywhere."
 WAVE = "M2 12c2.5 0 2.5-7 5-7s2.5 14 5 14 2.5-10 5-10 2.5 3 5 3"
 
 
@@ -29,6 +39,7 @@ class Run:
     examples: Sequence[Mapping] = ()
     quarantine: Sequence[Mapping] = ()
     model: Mapping = field(default_factory=dict)
+    interactions: Mapping = field(default_factory=dict)
     remarks: Sequence[str] = ()  # files that could not be read
     folder: str = "RUN"  # as the user named it, for the commands
 
@@ -41,24 +52,39 @@ def page(run: Run) -> str:
         ("floors", "Beside the floors", floors(metrics)),
         ("data", "Data", card(metrics, run.quarantine, run.model)),
         ("subsets", "With fewer inputs", subsets(metrics)),
+        ("corruption", "When a sensor fails", corruptions(metrics)),
+        ("interactions", "What the inputs tell together", interactions(run.interactions)),
         ("mistakes", "Mistakes", mistakes(metrics)),
         ("examples", "Hardest rows", hardest(run.examples, str(task.get("kind")))),
-        ("calibration", "Can its confidence be trusted?", calibration(metrics)),
-        ("learning", "Learning", curves(metrics, run.history)),
+        (
+            "calibration",
+            "Can its confidence be trusted?",
+            join(calibration(metrics), promises(metrics, run.folder)),
+        ),
+        ("learning", "Learning", join(curves(metrics, run.history), balance(metrics, run.history))),
         ("fusion", "Fusion", fusion(metrics)),
         ("making", "How it was made", making(metrics, run.model)),
-        ("next", "What to do next", commands(metrics, run.model, run.folder)),
+        (
+            "next",
+            "What to do next",
+            commands(metrics, run.model, run.folder, decomposed=bool(run.interactions)),
+        ),
     ]
     shown = [s for s in sections if s[2]]
     target = str(task.get("target") or "run")
     links = [tag("li", tag("a", NAMED.get(key, title), href=f"#{key}")) for key, title, _ in shown]
     body = [tag("section", tag("h2", title), content, id=key) for key, title, content in shown]
-    main = tag(
-        "main", tag("header", _brand(), tag("h1", _title(metrics, target)), _subtitle(metrics)), tag("nav", tag("ul", *links), aria_label="Sections"),
+    return document(
+        f"{target}: Sensorium report",
+        tag("header", brand("Sensorium report"), tag("h1", _title(metrics, target)), _subtitle(metrics)), tag("nav", tag("ul", *links), aria_label="Sections"),
         *(tag("p", r, class_="warn") for r in run.remarks), tag("section", tag("h2", "Result", class_="unseen"), hero(metrics), id="result"), *body,
-        tag("footer", *_left_out(sections), tag("p", "One file, no network, no script: it can be mailed and opened anywhere.")),
+        tag("footer", *_left_out(sections), tag("p", OFFLINE)),
     )  # fmt: skip
-    return "<!doctype html>\n" + tag("html", _head(target), tag("body", main), lang="en")
+
+
+def document(title: str, *content: Html) -> str:
+    """A whole page with this title: the look, the policy, and the content; nothing comes from outside."""
+    return "<!doctype html>\n" + tag("html", _head(title), tag("body", tag("main", *content)), lang="en")
 
 
 def _left_out(sections: Sequence[tuple[str, str, Html]]) -> list[Html]:
@@ -67,17 +93,18 @@ def _left_out(sections: Sequence[tuple[str, str, Html]]) -> list[Html]:
     return [tag("p", f"Left out, for this run has nothing to show there: {', '.join(gone)}.")] if gone else []
 
 
-def _head(target: str) -> Html:
+def _head(title: str) -> Html:
     return tag(
         "head", tag("meta", charset="utf-8"), tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"), tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{target}: Sensorium report"), tag("style", Html(STYLE)),
+        tag("title", title), tag("style", Html(STYLE)),
     )  # fmt: skip
 
 
-def _brand() -> Html:
+def brand(words: str) -> Html:
+    """The sign above the title."""
     mark = tag("svg", tag("path", d=WAVE), viewBox="0 0 24 24", aria_hidden="true")
-    return tag("div", mark, "Sensorium report", class_="brand")
+    return tag("div", mark, words, class_="brand")
 
 
 def _title(metrics: Mapping, target: str) -> Html:

@@ -3,10 +3,10 @@
 PALETTES = """
 :root{color-scheme:light dark;--ink:#141a26;--soft:#566076;--line:#dfe4ec;--rule:#e9edf3;--paper:#f6f7fa;--card:#ffffff;
 --wash:#f0f3f8;--c0:#667187;--c1:#2457c5;--c2:#b4500b;--c3:#0f766e;--c4:#7a3fd1;--c5:#b3246b;--c6:#4c6b12;
---good:#0b6b46;--good-wash:#e3f5ec;--even:#7a4a05;--even-wash:#fbf1dd;--bad:#a52a21;--bad-wash:#fcebe9;--heat:36 87 197;--miss:190 60 45;--hot-ink:#ffffff;--cool-ink:#141a26}
+--good:#0b6b46;--good-wash:#e3f5ec;--even:#7a4a05;--even-wash:#fbf1dd;--bad:#a52a21;--bad-wash:#fcebe9;--heat:36 87 197;--miss:190 60 45;--for:214 58 48;--against:38 104 226;--hot-ink:#ffffff;--cool-ink:#141a26}
 @media(prefers-color-scheme:dark){:root{--ink:#e9edf5;--soft:#a2adc1;--line:#2c3546;--rule:#242c3a;--paper:#0d1118;--card:#151b25;
 --wash:#1c2431;--c0:#8d99ae;--c1:#82aaff;--c2:#f5a05a;--c3:#43cdb9;--c4:#bd9bfb;--c5:#f486b8;--c6:#b1d64f;
---good:#5fd3a0;--good-wash:#12291f;--even:#f0bf6b;--even-wash:#2c2213;--bad:#f5938a;--bad-wash:#31191a;--heat:130 170 255;--miss:245 147 138;--hot-ink:#0d1118;--cool-ink:#e9edf5}}
+--good:#5fd3a0;--good-wash:#12291f;--even:#f0bf6b;--even-wash:#2c2213;--bad:#f5938a;--bad-wash:#31191a;--heat:130 170 255;--miss:245 147 138;--for:236 88 76;--against:84 146 255;--hot-ink:#0d1118;--cool-ink:#e9edf5}}
 """
 
 TEXT = """
@@ -77,6 +77,20 @@ EXAMPLES = """
 .cards+details .cards{margin-top:16px}.card footer{margin:auto 0 0;padding:9px 15px;border-top:1px solid var(--rule);font-size:.78rem;overflow-wrap:anywhere}.card table{font-size:.84rem}
 """
 
+WHY = """
+.mark{background:var(--ink);opacity:.55}.keys{display:flex;flex-wrap:wrap;gap:2px 18px;margin:.45em 0 .8em}.stack{display:flex;gap:2px;height:22px;border-radius:6px;overflow:hidden;background:var(--wash);margin:.8em 0 0}
+.stack i{background:var(--c);min-width:2px}.stack i.unknown{background:var(--wash);box-shadow:inset 0 0 0 1px var(--line);border-radius:0 6px 6px 0}.key.unknown{--c:var(--line)}.keys .key::before{width:10px;height:10px;border-radius:3px}
+.for{--c:rgb(var(--for))}.against{--c:rgb(var(--against))}.signed .bar{position:relative;overflow:visible;height:14px;background:none}.signed .bar i{position:absolute;top:0;border-radius:3px}.signed .bar u{position:absolute;top:-7px;bottom:-7px;width:1px;background:var(--soft);opacity:.6}
+.legend{display:flex;gap:.7em;align-items:center;color:var(--soft);font-size:.82rem;margin:.9em 0 0;flex-wrap:wrap}.legend i{width:clamp(60px,14vw,130px);height:10px;border-radius:5px;background:linear-gradient(90deg,rgb(var(--against)),rgb(var(--against)/.12) 48%,rgb(var(--for)/.12) 52%,rgb(var(--for)))}
+.sight{display:flex;flex-wrap:wrap;gap:18px}.sight figure{margin:0;flex:1 1 150px;max-width:360px;min-width:0}.sight figcaption{color:var(--soft);font-size:.82rem;margin-bottom:.4em}
+.layers{position:relative;border-radius:9px;overflow:hidden;background:var(--wash)}.layers img{display:block;width:100%}.layers img.pixels{image-rendering:pixelated}.layers img.heated{position:absolute;inset:0;height:100%}.layers.under img:first-child{filter:grayscale(1) brightness(.72) contrast(.8)}.strip{min-width:680px}
+.lanes{margin:1em 0 0}.lanes audio{width:100%;height:38px;margin-bottom:8px}.lane{position:relative;height:58px;margin:0 0 4px;background:var(--wash);border-radius:6px;overflow:hidden}.lane.tall{height:112px}.lane.low{height:40px}.lane svg,.lane img{position:absolute;inset:0;height:100%;width:100%;display:block}.lane-name{color:var(--soft);font-size:.8rem;margin:7px 0 3px;overflow-wrap:anywhere}
+.lane .line{stroke:var(--ink);stroke-width:1.4}.fill{fill:var(--c)}.lanes>.scale{height:1.6em;margin-top:2px}.lanes>.scale span:first-child{transform:none}.lanes>.scale span:last-child{transform:translateX(-100%)}
+.lanes h3{font-size:.82rem;color:var(--soft);font-weight:560;margin:.9em 0 .35em}.words{font-size:1.06rem;line-height:2;max-width:none;white-space:pre-wrap;overflow-wrap:anywhere;max-height:34em;overflow-y:auto}.words span{border-radius:4px;padding:.12em .18em}
+.cloud.big{max-width:420px;border-radius:9px}.cloud .s0{stroke:var(--c0);opacity:.4;stroke-width:3}.cloud .s1{stroke:var(--c);opacity:.5;stroke-width:4.5}.cloud .s2{stroke:var(--c);opacity:.8;stroke-width:6}.cloud .s3{stroke:var(--c);stroke-width:8}.checks{list-style:none;margin:1em 0 0;padding:0}.checks li{padding:.8em 0;border-bottom:1px solid var(--rule)}.checks li:last-child{border:0}.checks p{margin:.25em 0 0}
+.badge.even{background:var(--even-wash);color:var(--even)}.small-multiples{display:grid;grid-template-columns:repeat(auto-fill,minmax(260px,1fr));gap:4px 28px}.small-multiples .plot{height:140px}
+"""
+
 SMALL = """
 @media(max-width:640px){main{padding:0 14px 48px}nav{margin-inline:-14px;padding:0 14px}section{padding:20px 16px;border-radius:12px}.hero{grid-template-columns:1fr;gap:16px}
 .whisker{grid-template-columns:1fr auto;gap:0 10px;padding:7px 0 2px}.whisker .track,.whisker .scale{grid-column:1/-1;grid-row:2;margin:0 8px}.track{height:22px}.reach{top:9px}.spot,.ring{top:11px}.whisker .said small{min-width:0;margin-inline-start:.5em}
@@ -86,4 +100,4 @@ SMALL = """
 @media(prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
 """
 
-STYLE = "".join((PALETTES, TEXT, PARTS, CHARTS, EXAMPLES, SMALL))
+STYLE = "".join((PALETTES, TEXT, PARTS, CHARTS, EXAMPLES, WHY, SMALL))
