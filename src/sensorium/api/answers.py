@@ -40,6 +40,16 @@ def truths(target: Target, cells: Sequence[np.ndarray | np.generic | None]) -> n
     return found * target.spread + target.mean if target.kind == "number" else found
 
 
+def value_of(target: Target, answer: np.ndarray | np.generic) -> tuple[object, dict[str, float]]:
+    """One row's answer as people read it, and the probability of each class."""
+    if target.kind == "number":
+        return float(answer), {}
+    probabilities = {c: float(p) for c, p in zip(target.classes, answer, strict=True)}
+    if target.kind == "labels":
+        return tuple(c for c, p in probabilities.items() if p >= 0.5), probabilities
+    return target.classes[int(answer.argmax())], probabilities
+
+
 def standard(target: Target, truth: np.ndarray) -> np.ndarray:
     """Truths as the heads answer: numbers standardised, all else as it is."""
     return (truth - target.mean) / target.spread if target.kind == "number" else truth

@@ -13,7 +13,7 @@ from sensorium.measure.probes import Seen, diagnose
 from sensorium.training import vectors_all
 
 PROBED = 1500  # most training rows that a probe learns from
-SECONDS = 20.0  # of damaged sensors
+SECONDS, SHARE = 20.0, 0.15  # most seconds of damaged sensors, and their share of the training time
 Say = Callable[[str, float, str], None]
 
 
@@ -66,15 +66,23 @@ def _simple(model: Trained, heads: Mapping[str, np.ndarray], truth: np.ndarray) 
 
 
 def damaged(
-    model: Trained, decoder: Decoder, rows: Rows, truth: np.ndarray, metric: str, *, seed: int, say: Say
+    model: Trained,
+    decoder: Decoder,
+    rows: Rows,
+    truth: np.ndarray,
+    metric: str,
+    *,
+    seed: int,
+    trained_s: float,
+    say: Say,
 ) -> list[dict[str, object]]:
-    """The headline figure under every corruption of every input, as far as SECONDS reach."""
+    """The headline figure under every corruption of every input, as far as SECONDS, or SHARE of the training time, reach."""
 
     def answer(some: Rows) -> np.ndarray:
         heads, present, _ = all_heads(model.network, model.task, model.floors, some)
         return answers(model.experts, model.task.target, heads, everyone(heads, present))
 
     return corruption_curves(
-        answer, model.task, decoder, rows, truth, metric=metric, seed=seed, seconds=SECONDS,
+        answer, model.task, decoder, rows, truth, metric=metric, seed=seed, seconds=min(SECONDS, SHARE * trained_s),
         tick=lambda done, name: say("damage sensors", done, name),
     )  # fmt: skip

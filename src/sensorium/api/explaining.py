@@ -30,7 +30,7 @@ def find_row(ids: Sequence[str], asked: object) -> int:
     return number % len(ids)
 
 
-def output_of(target: Target, said: np.ndarray, asked: str | None) -> int:
+def output_of(target: Target, said: np.ndarray | np.generic, asked: str | None) -> int:
     """Which output is explained: the class or label that was asked for, else the answer, or its likeliest label.
 
     Raises InputError for a class that the target does not have.
@@ -94,7 +94,7 @@ def explained(
     }  # fmt: skip
 
 
-def _answer(target: Target, said: np.ndarray, which: int) -> dict[str, object]:
+def _answer(target: Target, said: np.ndarray | np.generic, which: int) -> dict[str, object]:
     if target.kind == "number":
         return {"answer": float(said), "explained": target.column, "unit": "number"}
     probabilities = {c: round(float(p), 6) for c, p in zip(target.classes, said, strict=True)}
@@ -144,7 +144,7 @@ def _split(
     }
 
 
-def _checks(model: Trained, outputs: Outputs, rows: Sequence[Row], say: Say) -> dict[str, float]:
+def _checks(model: Trained, outputs: Outputs, rows: Sequence[Row], say: Say) -> dict[str, float | None]:
     """Whether these explanations mean anything, tested on some rows."""
     say("explain", 0.6, "testing the explanations")
     return sanity(model.network, model.task, list(rows[:CHECKED]), outputs, draws=3).to_json()

@@ -1,14 +1,18 @@
 """What a model that answers with anything missing loses against models made for exactly what is there."""
 
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from sensorium.api.answers import Subset, subsets_of
+from sensorium.api.answers import Subset, answers, left, subsets_of
+from sensorium.api.heads import Rows, all_heads, everyone
+from sensorium.api.interactions import Trained
 from sensorium.measure.resample import scored
 from sensorium.store import Table
-from sensorium.tasks import Target, Task
+from sensorium.tasks import Target, Task, blank
 from sensorium.types import InputError
 
 MOST = 4  # inputs of which every subset gets a specialist: 15 fits
@@ -72,3 +76,35 @@ def _compared(ours: np.ndarray, theirs: np.ndarray, seed: int) -> dict[str, obje
         return {k: w @ v / w.sum(1) for k, v in each.items()}
 
     return {k: s.to_json() for k, s in scored(measure, len(ours), seed=seed).items()}
+
+
+@contextmanager
+def folder_or_temporary(out: str | Path | None) -> Iterator[Path]:
+    """The folder that was asked for, or one that is gone afterwards."""
+    if out is not None:
+        yield Path(out)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def only(table: Table, columns: Sequence[str]) -> Table:
+    """The rows that have all of these columns, test rows left out: what a specialist learns from."""
+    split = table.data.get("split", [""] * len(table))
+    have = [i for i in range(len(table)) if all(not blank(table.data[c][i]) for c in columns)]
+    return table.take([i for i in have if str(split[i]).strip().lower() != "test"])
+
+
+def own_answers(
+    model: Trained, rows: Rows, truth: np.ndarray
+) -> Callable[[Subset], tuple[np.ndarray, np.ndarray]]:
+    """How right a model is with a subset of its inputs alone, on the rows that have all of the subset."""
+
+    def ask(subset: Subset) -> tuple[np.ndarray, np.ndarray]:
+        heads, present, fewer = all_heads(model.network, model.task, model.floors, rows, subsets=[subset])
+        part, have = left(heads, present, fewer, subset, model.floors)
+        able = np.flatnonzero(np.logical_and.reduce([have[n] for n in subset]))
+        said = answers(model.experts, model.task.target, part, everyone(part, have))
+        return able, right(model.task.target, said[able], truth[able])
+
+    return ask

@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sensorium.api.answers import answers, standard, subsets_of, truths
+from sensorium.api.answers import answers, standard, subsets_of, truths, value_of
 from sensorium.api.choice import choose
 from sensorium.api.diagnosis import damaged, starved
 from sensorium.api.evaluate import evaluate_rows, floor_table, verdict
 from sensorium.api.explaining import explained, find_row, strangers
 from sensorium.api.heads import Rows, all_heads, everyone, statistics, weighs
 from sensorium.api.interactions import Trained, study
+from sensorium.api.missing import Figures, folder_or_temporary, only, own_answers, regrets, right
 from sensorium.api.persist import State, described, restored, write_run
+from sensorium.api.planning import MINUTES, planned
 from sensorium.api.prepare import Asked, cut, examples, load_rows, plan_task, truth_of, with_texts
 from sensorium.api.promises import Promises, fit_promises, least_confidence, patterns_of, sets_of
 from sensorium.api.story import hardest, story
@@ -28,12 +30,11 @@ from sensorium.network import SIZES, Network
 from sensorium.report import write_report
 from sensorium.store import Table, lock, read, read_json, read_jsonl, remove, write_json
 from sensorium.tasks import Target
-from sensorium.training import BALANCES, Examples, Plan, Trainer, run, threads, time_step
+from sensorium.training import BALANCES, Examples, Plan, Trainer, run, threads
 from sensorium.types import InputError, Limits, Prediction
 
 FEW = 32  # rows up to which a second thread costs more than it gives
 STRANGERS = 200  # other rows of which some test an explanation
-MINUTES = 5.0  # training time where neither minutes nor epochs are given
 Say = Callable[[str, float, str], None]  # (stage, done 0..1, figures) -> shown to the user
 
 
@@ -98,13 +99,7 @@ class Model:
         A fit with the same arguments and data on the same folder continues where the last one stopped.
         Raises InputError for input that cannot be learned from.
         """
-        if out is None:
-            import tempfile
-
-            with tempfile.TemporaryDirectory() as folder:
-                return self.fit(data, valid=valid, out=folder, say=say)
-        folder = Path(out)
-        with lock(folder):
+        with folder_or_temporary(out) as folder, lock(folder):
             return self._fit(read(data), None if valid is None else read(valid), folder, say)
 
     def _fit(self, table: Table, valid: Table | None, folder: Path, say: Say) -> "Model":
@@ -182,36 +177,7 @@ class Model:
         if old is not None:
             self.plan = Plan(**old["plan"])  # type: ignore[arg-type]
             return
-        rows = len(fit.rows)
-        batch = max(2, min(32, 16 if rows < 600 else 32, rows))
-        per_epoch = -(-rows // batch)
-        draft = Plan(steps=10**6, batch=batch, seed=self.asked.seed, balance=self.asked.balance)
-        used = 0
-        if self.asked.epochs is not None:
-            steps = self.asked.epochs * per_epoch
-        else:
-            say("pace", 0.0, "measuring the pace")
-            paces = {n: self._pace(n, draft, fit) for n in sorted({1, threads()})}
-            used = min(paces, key=lambda n: paces[n])
-            pace = paces[used]
-            wanted = max(1200, min(60 * per_epoch, 6000)) if self.asked.minutes is None else 10**9
-            steps = max(20, min(wanted, int((self.asked.minutes or MINUTES) * 60 / pace * 0.92)))
-        every = max(10, min(per_epoch * 2, steps // 20))
-        patience = 0 if self.asked.epochs is not None else 12
-        self.plan = Plan(
-            steps=steps,
-            batch=batch,
-            seed=self.asked.seed,
-            check=every,
-            patience=patience,
-            threads=used,
-            balance=self.asked.balance,
-        )
-
-    def _pace(self, count: int, draft: Plan, fit: Examples) -> float:
-        """Seconds per step with that many threads; with busy cores several threads mostly wait for each other."""
-        torch.set_num_threads(count)
-        return time_step(self.network, self.task, draft, fit)
+        self.plan = planned(self.asked, self.network, self.task, fit, say)
 
     def _train(self, folder: Path, fit: Examples, check: Examples, say: Say) -> str:
         torch.set_num_threads(self.plan.threads or threads())
@@ -238,11 +204,8 @@ class Model:
         filled = found["held"].take([]) if target.column not in found["held"].columns else found["held"]
         # Rows of classes that training lacks are among them: they count as wrong.
         asked = truth_of(filled, target)[0].tolist()
-        truth = (
-            truths(target, [found["check"].targets[target.column][i] for i in asked])
-            if asked
-            else np.zeros(0)
-        )
+        cells = [found["check"].targets[target.column][i] for i in asked]
+        truth = truths(target, cells) if asked else np.zeros(0)
         known = np.flatnonzero(truth >= 0) if target.kind == "category" else np.arange(len(asked))
         fusion = {
             "chosen": self.asked.fusion,
@@ -274,38 +237,23 @@ class Model:
                 found["floors"], statistics(self.task, rows), rows.texts, truth, target, str(found["metric"])
             )
             decoder = Decoder(held, limits=self.limits, rates=self.rates)
-            write_json(folder / "examples.json", hardest(self.task, decoder, said, truth, self._value))
+            write_json(folder / "examples.json", hardest(self.task, decoder, said, truth))
             seed, metric = self.asked.seed, str(found["metric"])
             metrics["balance"] = starved(
                 self._trained(), (found["rows"], found["fit"].targets[target.column]), rows.take(known.tolist()),
                 standard(target, truth[known]), read_jsonl(folder / "history.jsonl"), seed=seed,
             )  # fmt: skip
             metrics["corruption"] = damaged(
-                self._trained(), decoder, rows, truth, metric, seed=seed, say=found["say"]
-            )
+                self._trained(), decoder, rows, truth, metric, seed=seed, trained_s=self.train_seconds, say=found["say"]
+            )  # fmt: skip
         self.metrics = story(
-            self._state(),
-            self.asked,
-            found,
-            fusion,
-            metrics,
-            steps=self.steps_taken,
-            seconds=self.train_seconds,
-        )
+            self._state(), self.asked, found, fusion, metrics, steps=self.steps_taken, seconds=self.train_seconds
+        )  # fmt: skip
         if len(known):
             self.metrics["verdict"] = verdict(self.metrics)
         write_json(folder / "metrics.json", self.metrics)
         write_run(folder, self._state(), mark, complete=True)
         write_report(folder)
-
-    def _value(self, answer: np.ndarray | np.generic) -> tuple[object, dict[str, float]]:
-        target = self.task.target
-        if target.kind == "number":
-            return float(answer), {}
-        probabilities = {c: float(p) for c, p in zip(target.classes, answer, strict=True)}
-        if target.kind == "labels":
-            return tuple(c for c, p in probabilities.items() if p >= 0.5), probabilities
-        return target.classes[int(answer.argmax())], probabilities
 
     def _decode(self, table: Table, say: Say) -> tuple[list[Row], list[str]]:
         """Rows and, for each, why it has no answer ("" where it has one)."""
@@ -353,7 +301,7 @@ class Model:
         patterns = patterns_of([m.name for m in self.task.modalities], present)
         within = [()] * len(good) if held is None else sets_of(held, self.classes, said, patterns)
         for i, answer, inside in zip(good, said, within, strict=True):
-            value, probabilities = self._value(answer)
+            value, probabilities = value_of(self.task.target, answer)
             sure = max(probabilities.values(), default=1.0)
             error = "" if sure >= least else f"not sure enough: {sure:.3f}, {least:.3f} would do"
             found[i] = Prediction(
@@ -426,6 +374,54 @@ class Model:
         part, rows, truth, _ = self._known(read(data), say)
         del part
         return study(self._trained(), rows, truth, seed=self.asked.seed, say=say)
+
+    def missing(
+        self, data: object, *, out: str | Path | None = None, minutes: float | None = None, say: Say = _silent
+    ) -> list[dict[str, object]]:
+        """What this model loses against specialists: models made for each subset of the inputs, trained here.
+
+        data: the table that it was trained on, with rows whose split is test, on which they are compared. out: a folder
+        for the specialists' runs; minutes of training each (the budget of this model where not given). Raises
+        InputError without test rows, and for more inputs than `api.missing.MOST`.
+        """
+        table = read(data)
+        test = table.split("test")
+        if test is None or not len(test):
+            raise InputError(
+                "specialists need rows to be compared on",
+                got="no row with split = test",
+                fix="mark some rows as test",
+            )
+        part, rows, truth, _ = self._known(test, say)
+        budget = (
+            {"minutes": self.asked.minutes, "epochs": self.asked.epochs}
+            if minutes is None
+            else {"minutes": minutes}
+        )
+        asked = self.asked
+
+        def specialist(columns: list[str], folder: Path) -> Figures:
+            model = Model(
+                asked.target, inputs=columns, columns={k: v for k, v in (asked.columns or {}).items() if k in (*columns, asked.target)},
+                size=asked.size, fusion=asked.fusion, seed=asked.seed, group=asked.group, balance=asked.balance, limits=self.limits, **budget,
+            ).fit(only(table, columns), out=folder, say=say)  # fmt: skip
+            return lambda some: right(self.task.target, *model._said(some, say))
+
+        with folder_or_temporary(out) as folder:
+            return regrets(
+                self.task,
+                own_answers(self._trained(), rows, truth),
+                specialist,
+                part,
+                folder,
+                seed=asked.seed,
+                say=say,
+            )
+
+    def _said(self, table: Table, say: Say) -> tuple[np.ndarray, np.ndarray]:
+        _, rows, truth, _ = self._known(table, say)
+        heads, present, _ = all_heads(self.network, self.task, self.floors, rows)
+        return answers(self.experts, self.task.target, heads, everyone(heads, present)), truth
 
     def explain(
         self, data: object, row: object = 0, *, answer: str | None = None, say: Say = _silent

@@ -2,19 +2,18 @@
 
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
 import sensorium
+from sensorium.api.answers import value_of
 from sensorium.api.persist import State
 from sensorium.api.prepare import Asked
 from sensorium.data import Decoder, Row
 from sensorium.modalities import CARRIERS
 from sensorium.tasks import Task
-
-Value = Callable[[np.ndarray], tuple[object, Mapping[str, float]]]
 
 
 def patterns(task: Task, rows: Sequence[Row]) -> list[dict[str, object]]:
@@ -63,7 +62,7 @@ def story(
 
 
 def hardest(
-    task: Task, decoder: Decoder, said: np.ndarray, truth: np.ndarray, value: Value, *, most: int = 12
+    task: Task, decoder: Decoder, said: np.ndarray, truth: np.ndarray, *, most: int = 12
 ) -> list[dict[str, object]]:
     """The rows that the model got most wrong, with a small preview of every cell."""
     target, table = task.target, decoder.table
@@ -77,7 +76,7 @@ def hardest(
         for m in task.modalities:
             signal = decoder.of(int(row), m)
             cells[m.name] = None if signal is None else CARRIERS[m.carrier].preview(signal)
-        answer, _ = value(said[row])
+        answer, _ = value_of(target, said[row])
         shown.append({
             "id": table.ids[int(row)], "truth": str(table.cells(target.column)[int(row)]),
             "predicted": _told(answer),

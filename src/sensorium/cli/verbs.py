@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sensorium import __version__
 from sensorium.cli.asked import columns_of, limits_of, split_names
-from sensorium.cli.screen import duration, subset_lines, tell
+from sensorium.cli.screen import duration, explanation_lines, interaction_lines, subset_lines, tell
 from sensorium.types import InputError
 
 TARGETS = ("digit", "sum")  # of the demo

@@ -37,12 +37,14 @@ class Sanity:
     deletion: float  # mean output while the cells that speak for it most are taken away first; low is good
     random: float  # the same in random order: what `deletion` must stay below
     random_spread: float  # standard deviation over the draws of the random order
-    redrawn: float  # mean rank correlation of the parts with those of a network with redrawn weights; about 0
-    redrawn_size: float  # the same of their sizes, which share the input itself and so are seldom 0
+    redrawn: float | None  # mean rank correlation with the parts of a network with redrawn weights; about 0
+    redrawn_size: (
+        float | None
+    )  # of their sizes, which share the input itself and so are seldom 0; None: too few parts
 
-    def to_json(self) -> dict[str, float]:
+    def to_json(self) -> dict[str, float | None]:
         """As plain numbers, rounded."""
-        return {k: v if isinstance(v, int) else float(f"{v:.4g}") for k, v in asdict(self).items()}
+        return {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in asdict(self).items()}
 
 
 def sanity(
@@ -80,8 +82,8 @@ def sanity(
         deletion=float(falls[:, 0].mean()),
         random=float(falls[:, 1:].mean()),
         random_spread=float(falls[:, 1:].mean(0).std()),
-        redrawn=float(np.mean(signed)),
-        redrawn_size=float(np.mean(sizes)),
+        redrawn=float(np.mean(signed)) if len(signed) else None,
+        redrawn_size=float(np.mean(sizes)) if len(sizes) else None,
     )
 
 
