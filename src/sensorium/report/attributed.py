@@ -12,6 +12,7 @@ from sensorium.report.markup import Html, folded, join, listed, mapping, named, 
 
 SIDE = 288  # pixels of a heat's longer side
 FRAMES = 8  # of a contact sheet
+FRAME = 96  # pixels of a frame's height
 LANES = 6  # channels shown at once
 FIELDS = 20  # fields of a table shown at once
 LEVELS = (0.08, 0.3, 0.6)  # of the strongest point: where a point's look changes
@@ -79,7 +80,7 @@ def _video(places: Mapping, preview: Mapping, name: str) -> Html:
         return course
     count = max(n for n in range(1, FRAMES + 1) if size[0] % n == 0)
     frames = _per_frame(np.stack(grids), count)
-    top, one = strongest(frames), (96, max(1, round(96 * size[0] / count / size[1])))
+    top, one = strongest(frames), (FRAME, min(4 * FRAME, max(1, round(FRAME * size[0] / count / size[1]))))
     tiles = [layer(blurred(f, 1), one, top=top) for f in frames]
     heat = _overlay(png(np.concatenate(tiles, 1)), f"where in {name} the answer came from")
     plain = _plain(preview, name, small=False)

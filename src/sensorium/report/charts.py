@@ -27,7 +27,7 @@ class Series:
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
     """Round numbers between two ends."""
     width = high - low
-    if not width > 0:
+    if not 0 < width < math.inf:
         return [low]
     rough = width / most
     power = 10.0 ** math.floor(math.log10(rough))

@@ -13,12 +13,14 @@ FOR, AGAINST = (226, 64, 52), (48, 116, 240)  # readable over grey pictures and 
 MOST = 0.92  # opacity of the strongest place
 BEND = 0.9  # below 1: weak places are drawn stronger than in proportion, so that they are seen at all
 SHARE = 99.5  # percentile that counts as strongest: one odd cell must not fade the rest
+HUGE = 1e30  # nothing that was measured is so large, and its square would still be finite
 CELLS = 100_000  # most cells of a grid that are looked at
 
 
 def row_of(value: object) -> np.ndarray:
-    """A list of numbers as (n,) floats; whatever is no finite number is zero, and anything else is empty."""
-    return np.array([number(v) or 0.0 for v in listed(value)[:CELLS]], np.float64)
+    """A list of numbers as (n,) floats; whatever is no number of a sane size is zero, anything else is empty."""
+    known = (number(v) or 0.0 for v in listed(value)[:CELLS])
+    return np.array([v if abs(v) < HUGE else 0.0 for v in known], np.float64)
 
 
 def grid_of(value: object) -> np.ndarray | None:
@@ -72,7 +74,7 @@ def png(pixels: np.ndarray) -> str:
     from PIL import Image
 
     out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG", optimize=True)
+    Image.fromarray(pixels).save(out, "PNG")
     return base64.b64encode(out.getvalue()).decode("ascii")
 
 

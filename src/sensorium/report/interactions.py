@@ -92,11 +92,12 @@ def _atom(entry: Mapping, *, folds: bool) -> Html:
     bar = stacked([*cuts, ("not known", max(0.0, gap), "unknown")], label=f"{first} and {second}, bits")
     null = mapping(entry.get("null"))
     rows = [_figure(names[a], score[a], mapping(null.get(a)), COLOURS[a]) for a in ATOMS]
-    lower = "only from both together (synergy), lower bound"
-    rows[-1] = _figure(lower, score["synergy"], mapping(null.get("synergy")), COLOURS["synergy"])
-    if value["synergy_clustered"] is not None:
-        other = "synergy by clusters of features, less its null"
-        rows.append(_figure(other, score["synergy_clustered"], {}, COLOURS["synergy"]))
+    lower = _figure(
+        "synergy, lower bound", score["synergy"], mapping(null.get("synergy")), COLOURS["synergy"]
+    )
+    rows[-1] = lower
+    if value["synergy_clustered"] is not None:  # chance is taken off already
+        rows.append(_figure("synergy, from clusters", score["synergy_clustered"], {}, COLOURS["synergy"]))
     known, whole = value["joint"], value["entropy"]
     total = f"Known together {figure(known)} ({span(score['joint'], '')}) of {figure(whole)} bits" if known is not None else ""  # fmt: skip
     counted = number(entry.get("rows"))
@@ -109,7 +110,9 @@ def _atom(entry: Mapping, *, folds: bool) -> Html:
 
 
 def _figure(name: str, score: Mapping, null: Mapping, colour: int) -> Whisker:
-    return Whisker(name=named(name), score=score, colour=colour, ring=number(null.get("high")))
+    chance = number(null.get("high"))
+    below = tag("small", f" chance: up to {figure(chance)}", class_="soft") if chance is not None else None
+    return Whisker(name=join(named(name), below), score=score, colour=colour, ring=chance)
 
 
 def _shapley(found: Mapping) -> Html:
@@ -119,11 +122,15 @@ def _shapley(found: Mapping) -> Html:
         shares = mapping(found.get(unit))
         metric = "" if unit == "bits" else unit
         rows = [Whisker(name=named(n), score=mapping(s), colour=1) for n, s in shares.items()]
-        chart = whiskers(rows, metric=metric, label=f"what each input adds, {words}")
+        chart = whiskers(rows, metric=metric, label=f"what each input adds, {words}", mark=0.0)
         if not chart:
             continue
         total = number(found.get(f"total_{unit}"))
-        whole = note(tag("small", f"Together {figure(total, metric)}.")) if total is not None else None
+        whole = (
+            note(tag("small", f"Together {figure(total, metric)} above what is known without any input."))
+            if total is not None
+            else None
+        )
         parts += [tag("h3", f"What each input adds, {words}"), chart, whole, _pairs(found, unit, metric)]
     if not parts:
         return Html("")
@@ -153,7 +160,7 @@ def _sums(found: Mapping) -> Html:
     name = str(found.get("metric") or "")
     metric = "accuracy" if name in SHARES else name
     before, after = figure(full["value"], metric), figure(alone["value"], metric)
-    fall, low = number(gap.get("value")), number(gap.get("low"))
+    fall, low, high = (number(gap.get(k)) for k in ("value", "low", "high"))
     verb = (
         "would stay at"
         if before == after
@@ -162,8 +169,13 @@ def _sums(found: Mapping) -> Html:
         else "would rise"
     )
     moved = f"{verb} {before}" if before == after else f"{verb} from {before} to {after}"
-    ends = f" (95 % interval {span(gap, metric)})" if span(gap, metric) else ""
-    worth = "" if fall is None else f" The difference is {figure(fall, metric)}{ends}."
+    ends = (
+        f" (95 % interval {_points(low, name)} to {_points(high, name)})"
+        if low is not None and high is not None
+        else ""
+    )
+    unit = " points" if name in SHARES else ""
+    worth = "" if fall is None else f" The difference is {_points(fall, name)}{unit}{ends}."
     doubt = " That is not more than chance." if fall and low is not None and low <= 0 else ""
     same = number(found.get("r2"))
     share = "" if same is None else f" Such a sum reproduces {100 * same:.1f}\u202f% of how the answers vary (R\u00b2 {same:.3f})."  # fmt: skip
@@ -177,3 +189,8 @@ def _sums(found: Mapping) -> Html:
         tag("h3", "Does the model use the meeting of the inputs?"),
         tag("p", f"Made a sum over inputs, the answers {moved}.{worth}{doubt}{share}"), note(tag("small", on.strip())) if on else None,
     )  # fmt: skip
+
+
+def _points(difference: float, metric: str) -> str:
+    """A difference of two figures: of shares in points."""
+    return figure(difference) if metric not in SHARES else f"{100 * difference:.1f}"

@@ -90,7 +90,10 @@ def _sizes(found: Sequence[Mapping], names: Sequence[str], *, numeric: bool) -> 
     title = (
         "Mean width of the range, in the unit of the target" if numeric else "Mean number of classes in a set"
     )
-    said = note(tag("small", "The narrower, the more the promise is worth. Without end: too few rows were seen with such inputs to promise anything."))  # fmt: skip
+    without = " Without end: too few rows were seen with such inputs to promise anything."
+    said = note(
+        tag("small", f"The smaller, the more the promise is worth.{without if None in sizes else ''}")
+    )
     more = bars(rows[MOST:], label=title, colour=3, look="dotted") if rows[MOST:] else None
     shown = bars(rows[:MOST], label=title, colour=3, look="dotted")
     return join(tag("h3", title), shown, folded(f"{len(rows) - MOST} more patterns", more) if more else None, said)  # fmt: skip
