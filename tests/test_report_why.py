@@ -318,7 +318,7 @@ def test_channels_are_shaded_and_carry_their_sums():
 def test_words_keep_their_text_and_get_a_colour_by_side_and_size():
     markup = attributed(one("text"), words=SIDES)
     spans = re.findall(r"<span( style=\"[^\"]*\")? title=\"([^\"]*)\">(\w+)</span>", markup)
-    assert [(t, w) for _, t, w in spans] == [("+0.100", "He"), ("\u22120.800", "said"), ("+0.000", "it"), ("+0.400", "twice")]  # fmt: skip
+    assert [(t, w) for _, t, w in spans] == [("+0.100", "He"), ("\u22120.800", "said"), ("0.000", "it"), ("+0.400", "twice")]  # fmt: skip
     looks = [s for s, _, _ in spans]
     assert "--for" in looks[0]
     assert "--against" in looks[1]

@@ -37,7 +37,9 @@ def legend(words: tuple[str, str]) -> Html:
 def plus(value: object) -> str:
     """A number with its sign and a proper minus."""
     found = number(value)
-    return "\u2013" if found is None else f"{found:+.3f}".replace("-", "\u2212")
+    if found is None:
+        return "\u2013"
+    return f"{found:+.3f}".replace("-", "\u2212") if abs(found) >= 0.0005 else "0.000"
 
 
 # --- pictures ------------------------------------------------------------------------------------------------------
@@ -139,7 +141,7 @@ def _time(places: Mapping, lanes: Sequence[Lane | None], *, until: float, front:
     unit = "\u202fs" if _span(places, 1)[2] else ""
     scale = [
         tag("span", f"{tick_text(t)}{unit}" if unit else tick_text(t), style=f"left:{100 * (t - low) / wide:.2f}%")
-        for t in ticks(low, high, 8)
+        for t in ticks(low, high, 6)
     ]  # fmt: skip
     axis = None if unit else tag("small", "steps, without a clock", class_="soft")
     return tag("div", front, *body, tag("div", *scale, class_="scale", aria_hidden="true"), axis, class_="lanes")  # fmt: skip

@@ -262,13 +262,16 @@ def _bar(name: Html, share: float, text: str, colour: int) -> Html:
     return tag("div", *parts, class_=f"row c{colour}", role="listitem")
 
 
-def signed(rows: Sequence[tuple[Html, float | None, str]], *, label: str, look: str = "") -> Html:
+def signed(
+    rows: Sequence[tuple[Html, float | None, str]], *, label: str, look: str = "", reach: Sequence[float] = ()
+) -> Html:
     """Bars to the right of zero for what speaks for, to the left for what speaks against: (name, value, text).
 
-    A value of None has no bar. All rows share one scale. `look` "dotted" leaves room to a pattern beside names.
+    A value of None has no bar. All rows share one scale. `look` "dotted" leaves room to a pattern beside names;
+    `reach` holds further values that the scale must hold, so that two charts share it.
     """
     values = [v for _, v, _ in rows if v is not None]
-    low, high = min([0.0, *values]), max([0.0, *values])
+    low, high = min([0.0, *values, *reach]), max([0.0, *values, *reach])
     room = max((len(plain_text(name)) for name, _, _ in rows), default=0) + (9 if look == "dotted" else 1)
     widths = f"--names:{min(44, room) * 0.62:.1f}em;--texts:{max((len(t) for _, _, t in rows), default=4) * 0.6:.1f}em"
     zero = tag("u", style=f"left:{_percent(0.0, low, high)}")

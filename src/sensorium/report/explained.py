@@ -22,6 +22,7 @@ from sensorium.report.markup import (
 from sensorium.report.page import OFFLINE, brand, document
 
 SUBSETS = 16  # subsets of inputs shown at once
+FOLDED = 100  # most of them that are folded away
 EXACT, ROUGH = (
     0.02,
     0.1,
@@ -166,12 +167,12 @@ def _total(found: Mapping, inputs: Sequence[Mapping]) -> Html | None:
         return None
     known = {str(i.get("name")): v for i in inputs if (v := number(i.get("evidence"))) is not None}
     most = max(known, key=lambda n: abs(known[n]), default=None)
-    main = ("; most of it is ", named(most)) if most is not None and len(known) > 1 else ()
+    main = ("; the largest part is from ", named(most)) if most is not None and len(known) > 1 else ()
     return tag("p", f"Without any input {_signless(blank)}, with all of them {_signless(value)}", *main, ".")
 
 
 def _signless(value: float) -> str:
-    return f"{value:.3f}".replace("-", "\u2212")
+    return plus(value).removeprefix("+")
 
 
 def _simple(inputs: Sequence[Mapping]) -> Html | None:
@@ -196,9 +197,10 @@ def _subsets(found: Mapping, inputs: Sequence[Mapping]) -> Html | None:
     label = "evidence from every subset of the inputs"
     shown = signed([(n, v, plus(v)) for _, n, v in ends], label=label, look="dotted")
     rest = [(n, v, plus(v)) for k, n, v in rows if (k, n, v) not in ends]
-    more = (
-        folded(f"{len(rest)} subsets in between", signed(rest, label=label, look="dotted")) if rest else None
+    folds = folded(
+        f"{several(len(rest), 'subset')} in between", signed(rest[:FOLDED], label=label, look="dotted")
     )
+    more = None if not rest else folds if len(rest) <= FOLDED else note(tag("small", f"{several(len(rest), 'subset')} in between are left out here."))  # fmt: skip
     return join(tag("h3", "Had the row only some of its inputs"), shown, more)
 
 
@@ -221,11 +223,16 @@ def _split(found: Mapping, inputs: Sequence[Mapping]) -> Html:
     size = abs(alone) + abs(both)
     share = abs(both) / size if size else 0.0
     sentence = "Most of it is said only together: neither input alone would do." if share > 0.5 else "Most of it is said one by one." if share < 0.35 else "Both count."  # fmt: skip
-    parts = []
-    for title, key in (("One by one, by input", "unimodal"), ("Only together, by input", "interaction")):
-        each = {str(k): number(v) for k, v in mapping(told.get(key)).items()}
-        rows = [(named(k), v, plus(v)) for k, v in each.items() if v is not None]
-        parts += [tag("div", tag("h3", title), signed(rows, label=title))] if rows else []
+    each = {
+        title: {str(k): v for k, x in mapping(told.get(key)).items() if (v := number(x)) is not None}
+        for title, key in (("One by one, by input", "unimodal"), ("Only together, by input", "interaction"))
+    }
+    reach = [v for values in each.values() for v in values.values()]  # one scale for both
+    parts = [
+        tag("div", tag("h3", title), signed([(named(k), v, plus(v)) for k, v in values.items()], label=title, reach=reach))
+        for title, values in each.items()
+        if values
+    ]  # fmt: skip
     foot = note(tag("small", "By input these are sums over its places, counted from a blank input, so they need not add up to the bars above.")) if parts else None  # fmt: skip
     return join(about, whole, tag("p", sentence), tag("div", *parts, class_="two") if parts else None, foot)
 

@@ -127,7 +127,12 @@ def _shapley(found: Mapping) -> Html:
             continue
         total = number(found.get(f"total_{unit}"))
         whole = (
-            note(tag("small", f"Together {figure(total, metric)} above what is known without any input."))
+            note(
+                tag(
+                    "small",
+                    f"Together {_points(total, unit)}{' points' if unit in SHARES else ''} above what is known without any input.",
+                )
+            )
             if total is not None
             else None
         )

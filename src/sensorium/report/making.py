@@ -90,10 +90,15 @@ def commands(metrics: Mapping, model: Mapping, folder: str, *, decomposed: bool 
     decomposed: whether it is known what the inputs tell together; else the command that finds out is given.
     """
     found = [
-        tag("li", tag("p", why), tag("pre", tag("code", *_words(line)), tabindex="0"))
+        tag("li", tag("p", why), command(line))
         for why, line in _next(metrics, model, folder, decomposed=decomposed)
     ]
     return tag("ul", *found, class_="commands")
+
+
+def command(line: str) -> Html:
+    """A command to copy, in a box."""
+    return tag("pre", tag("code", *_words(line)), tabindex="0")
 
 
 def _words(line: str) -> Iterator[Html | str]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from sensorium.report.charts import Series, Whisker, bars, plot, whiskers
 from sensorium.report.data import modalities_of, pattern
+from sensorium.report.making import command
 from sensorium.report.markup import (
     Html,
     count,
@@ -120,12 +121,11 @@ def _selective(found: Mapping, folder: str) -> Html:
     sentence = f"Answering the surest {100 * sure:.0f}\u202f% of the rows, {100 * wrong:.1f}\u202f% are wrong; answering all, {100 * all_rows[1]:.1f}\u202f%."  # fmt: skip
     risk = next((r for r in RISKS if lowest <= r < all_rows[1]), None)
     asked = f"{risk:g}".lstrip("0") if risk else ""
-    command = (
-        join(
-            tag("p", f"To say nothing where more than {100 * (risk or 0):g}\u202f% of the answers would be wrong:"),
-            tag("pre", tag("code", f"sensorium predict {shlex.quote(folder)} NEW.csv --abstain {asked} -o predictions.csv"), tabindex="0"),
-        )
+    line = f"sensorium predict {shlex.quote(folder)} NEW.csv --abstain {asked} -o predictions.csv"
+    useless = "No part of the rows is answered so much better that leaving the others out would pay."
+    advice = (
+        join(tag("p", f"To say nothing where more than {100 * (risk or 0):g}\u202f% of the answers would be wrong:"), command(line))
         if asked
-        else note("No part of the rows is answered so much better that leaving the others out would pay." if lowest >= all_rows[1] else "")
+        else note(useless if lowest >= all_rows[1] else "")
     )  # fmt: skip
-    return join(tag("h3", "When should it say nothing?"), tag("div", drawn, tag("div", tag("p", sentence), command), class_="two"))  # fmt: skip
+    return join(tag("h3", "When should it say nothing?"), tag("div", drawn, tag("div", tag("p", sentence), advice), class_="two"))  # fmt: skip
