@@ -402,6 +402,16 @@ def test_a_gap_within_chance_is_said_to_be_one_and_no_difference_is_no_fall():
     assert "would stay at 76.0\u202f%" in words(interactions(found))
 
 
+def test_many_pairs_and_remarks_are_folded():
+    found = decomposed()
+    found["atoms"] *= 4
+    found["remarks"] = [f"remark {i}" for i in range(5)]
+    markup = interactions(found)
+    assert markup.count("Figures with their intervals") == 4
+    assert "2 more remarks" in markup
+    assert markup.index("remark 2<") < markup.index("more remarks") < markup.index("remark 3<")
+
+
 def test_sides_are_named_from_the_list_or_from_the_sentence():
     assert sides_of({"sides": [["a"], ["b", "c"]]}) == ("a", "b + c")
     assert sides_of({"first": ["a"], "second": ["b"]}) == ("a", "b")
@@ -427,6 +437,7 @@ def test_promises_are_shown_for_every_pattern_of_inputs():
         "1.31", "9.80", "Answering the surest 80\u202f% of the rows, 1.2\u202f% are wrong; answering all, 25.0\u202f%",
     ):  # fmt: skip
         assert expected in told, expected
+    assert told.index("all rows") < told.index("image + audio + note")
     assert markup.count("rule mark") == 3
     assert "taught" not in told
     assert "taught" in words(promises(guaranteed("valid"), "r"))

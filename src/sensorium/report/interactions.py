@@ -19,7 +19,7 @@ from sensorium.report.markup import (
     tag,
 )
 
-OPEN = 3  # entries whose figures are shown at once; of more they are folded
+OPEN = 3  # remarks, and entries with their figures, that are shown at once; of more they are folded
 ATOMS = ("redundancy", "unique_first", "unique_second", "synergy")
 LOOKS = {"redundancy": "c3", "unique_first": "c1", "unique_second": "c2", "synergy": "c4"}
 COLOURS = {name: int(look[1:]) for name, look in LOOKS.items()}
@@ -31,9 +31,12 @@ def interactions(found: Mapping) -> Html:
     """The section of `interactions.json`; nothing where it is empty."""
     parts = [_atoms(rows_of(found.get("atoms"))), _shapley(mapping(found.get("shapley"))), _sums(mapping(found.get("emap")))]  # fmt: skip
     remarks = [tag("p", r, class_="warn") for r in listed(found.get("remarks")) if isinstance(r, str)]
+    rest = (
+        [folded(f"{several(len(remarks) - OPEN, 'more remark')}", *remarks[OPEN:])] if remarks[OPEN:] else []
+    )
     if not any(parts) and not remarks:
         return Html("")
-    return join(_about(found), *remarks, *parts)
+    return join(_about(found), *remarks[:OPEN], *rest, *parts)
 
 
 def _about(found: Mapping) -> Html:

@@ -38,6 +38,7 @@ def _sets(metrics: Mapping) -> Html:
     found = [
         s for s in rows_of(metrics.get("sets")) if number(mapping(s.get("coverage")).get("value")) is not None
     ]
+    found.sort(key=lambda s: s.get("modalities") is not None)  # all rows first; the patterns stay in order
     if not found:
         return Html("")
     names, numeric = modalities_of(metrics), mapping(metrics.get("task")).get("kind") == "number"
