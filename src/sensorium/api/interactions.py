@@ -149,7 +149,7 @@ def _atoms(
                     f"{_named(first)} and {_named(second)}: {error.wrong} ({error.got}); {error.fix}"
                 )
                 continue
-            entry = {"first": list(first), "second": list(second), "question": question, **result.to_json()}
+            entry = {"sides": [list(first), list(second)], "question": question, **result.to_json()}
             found.append(entry | {"sentence": sentence(result, _named(first), _named(second), question)})
     return found
 

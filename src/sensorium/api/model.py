@@ -63,7 +63,7 @@ class Model:
     def __init__(
         self, target: str, *, inputs: Sequence[str] | None = None, also: Sequence[str] = (), columns: Mapping[str, str] | None = None,
         size: str | None = None, fusion: str = "auto", seed: int = 0, minutes: float | None = None, epochs: int | None = None,
-        group: str | None = None, balance: str = "uniform", limits: Limits = Limits(),
+        group: str | None = None, balance: str = "guarded", limits: Limits = Limits(),
     ):  # fmt: skip
         if size is not None and size not in SIZES:
             raise InputError("no such size", got=size, fix=f"one of {', '.join(SIZES)}")

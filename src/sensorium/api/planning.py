@@ -19,20 +19,19 @@ def planned(asked: Asked, network: Network, task: Task, fit: Examples, say: Say)
     rows = len(fit.rows)
     batch = max(2, min(32, 16 if rows < 600 else 32, rows))
     per_epoch = -(-rows // batch)
-    # All own heads together weigh as much as the joint one: the sum of many would drown what only inputs together tell.
-    own, used = 1.0 / len(task.modalities), 0
+    used = 0
     if asked.epochs is not None:
         steps = asked.epochs * per_epoch
     else:
         say("pace", 0.0, "measuring the pace")
-        draft = Plan(steps=ENDLESS, batch=batch, seed=asked.seed, balance=asked.balance, own=own)
+        draft = Plan(steps=ENDLESS, batch=batch, seed=asked.seed, balance=asked.balance)
         paces = {n: _pace(n, network, task, draft, fit) for n in sorted({1, threads()})}
         used = min(paces, key=lambda n: paces[n])
         wanted = max(1200, min(60 * per_epoch, 6000)) if asked.minutes is None else ENDLESS
         steps = max(20, min(wanted, int((asked.minutes or MINUTES) * 60 / paces[used] * 0.92)))
     return Plan(
         steps=steps, batch=batch, seed=asked.seed, check=max(10, min(per_epoch * 2, steps // 20)),
-        patience=0 if asked.epochs is not None else 12, threads=used, balance=asked.balance, own=own,
+        patience=0 if asked.epochs is not None else 12, threads=used  , balance=asked.balance,
     )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ class Asked:
     minutes: float | None = None
     epochs: int | None = None
     group: str | None = None
-    balance: str = "uniform"
+    balance: str = "guarded"
 
 
 def cut(table: Table, valid: Table | None, asked: Asked) -> tuple[Table, Table]:

@@ -20,7 +20,7 @@ from sensorium.cli.verbs import (
 from sensorium.types import Limits
 
 SIZES = ("nano", "small", "base")
-BALANCES = ("uniform", "joint", "pareto", "blend")
+BALANCES = ("guarded", "uniform", "joint", "pareto", "blend")
 FUSIONS = ("auto", "early", "mid", "late", "tensor")
 RAW = argparse.RawDescriptionHelpFormatter  # the lines of an epilog stay lines
 EPILOG = """\
@@ -120,9 +120,10 @@ def _fit_options(verb: argparse.ArgumentParser) -> None:
     )
     add(
         "--balance",
-        default="uniform",
+        default="guarded",
         choices=BALANCES,
-        help="how the losses of all inputs together and of each alone train the network (default: uniform)",
+        help="how the losses of all inputs together and of each alone train the network (default: guarded: their sum, "
+        "but an input that alone tells nothing on validation rows has little say)",
     )
     add("--seed", type=int, default=0, metavar="S", help="seed of everything random (default: 0)")
     add("-o", "--out", required=True, metavar="RUN", help="run folder; the same command continues it")

@@ -108,6 +108,37 @@ def held_losses(network: Network, task: Task, examples: Examples) -> tuple[float
     return float((loss / votes.clamp(min=1e-6)).mean()), alone
 
 
+def blank_losses(task: Task, train: Examples, held: Examples) -> dict[str, float]:
+    """Losses on held-out rows of the constant answer that is best on training rows: head, as `told` names it -> loss.
+
+    Each head's over the rows that have the target and its modality, as `held_losses` has them.
+    """
+    found = {}
+    for target in task.targets:
+        known = [c for c in train.targets.get(target.column, ()) if c is not None]
+        cells = held.targets.get(target.column, ())
+        rows = [i for i, c in enumerate(cells) if c is not None]
+        if not known or not rows:
+            continue
+        answer = torch.from_numpy(_constant(target, np.stack(known))).expand(len(rows), -1)
+        loss = row_losses(answer, torch.from_numpy(np.stack([cells[i] for i in rows])), target)
+        for name in (JOINT, *(m.name for m in task.modalities)):
+            here = torch.tensor([name == JOINT or name in held.rows[i] for i in rows])
+            if here.any():
+                found[told((target.column, name))] = float(loss[here].mean())
+    return found
+
+
+def _constant(target: Target, known: np.ndarray) -> np.ndarray:
+    """A head's answer that needs no input, (width,): log shares, log odds, or the mean of standardised numbers."""
+    if target.kind == "number":
+        return np.array([known.mean()], np.float32)
+    if target.kind == "labels":
+        share = np.clip(known.mean(0), 1e-3, 1 - 1e-3)
+        return np.log(share / (1 - share)).astype(np.float32)
+    return np.log(np.bincount(known, minlength=len(target.classes)) / len(known) + 1e-6).astype(np.float32)
+
+
 def _each(
     heads: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray], examples: Examples, target: Target
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

@@ -15,6 +15,9 @@ from sensorium.types import InputError
 
 LEAST = 0.1  # share of a blended weight that no estimate takes away: late fusion needs every head
 
+KNOWS = 0.03  # share of a constant answer's loss by which a head must beat it to count as knowing something
+FAINT = 0.1  # of the gradient of a head that does not
+
 Figures = Mapping[str, float]  # head, as `told` names it -> mean loss
 
 
@@ -22,15 +25,27 @@ class Balance(ABC):
     """What the modalities' own heads see, and what the encoders get of each loss. Immutable."""
 
     def heard(self, encoded: Mapping[str, Encoded]) -> Mapping[str, Encoded]:
-        """What the own heads see; by default what the encoders made, so that their losses train the encoders."""
-        return encoded
+        """What the own heads see: what the encoders made. Of their losses the share `reach`, 0..1, trains the encoders."""
+        if reach >= 1:
+            return encoded
+        return {
+            n: replace(e, vector=torch.lerp(e.vector.detach(), e.vector, reach)) for n, e in encoded.items()
+        }
 
     @abstractmethod
     def backward(self, found: Mapping[Named, Tensor], network: Network, plan: Plan) -> None:
         """Add the gradients of the heads' losses to the network's parameters."""
 
-    def checked(self, valid: Figures, train: Callable[[], Figures]) -> "Balance":
-        """Return the balance to go on with after a validation; `train` measures the same on training rows."""
+    def checked(self, valid: Figures, blank: Figures, train: Callable[[], Figures]) -> "Balance":
+        """Return the balance to go on with after a validation.
+
+        valid: losses of the heads on held-out rows; blank: those of the best constant answer, which knows no input;
+        `train` measures the heads on training rows.
+        """
+        return self
+
+    def unchecked(self) -> "Balance":
+        """Return the balance for a training in which nothing will be validated."""
         return self
 
     def state(self) -> dict[str, dict[str, float]]:
@@ -49,6 +64,47 @@ class Uniform(Balance):
     def backward(self, found: Mapping[Named, Tensor], network: Network, plan: Plan) -> None:
         """Send the gradient of the plain sum."""
         total(found, plan).backward()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Guarded(Uniform):
+    """The plain sum, but an own loss reaches its encoder in full only while its head knows something on held-out rows.
+
+    A head whose modality tells nothing by itself (one side of an exclusive or) can only make its encoder learn rows by
+    heart. It does so faster than the joint head, which reads the same encoder, finds what both together tell, and then
+    that is never found. Until it has shown more, FAINT of its gradient gets through, enough to wake a modality that the
+    joint loss neglects. Without a validation, and without a joint head, own losses reach in full.
+    """
+
+    columns: tuple[str, ...] = ()  # targets; what an encoder gets is decided by the best of its heads
+    reach: Figures = field(default_factory=dict)  # head -> 1 or FAINT; one without has not been checked yet
+
+    def heard(self, encoded: Mapping[str, Encoded]) -> Mapping[str, Encoded]:
+        """Let through what each own head's gradient may change."""
+        return {n: self._through(n, e) for n, e in encoded.items()}
+
+    def _through(self, name: str, encoded: Encoded) -> Encoded:
+        reach = max((self.reach.get(told((c, name)), FAINT) for c in self.columns), default=FAINT)
+        if reach >= 1:
+            return encoded
+        return replace(encoded, vector=torch.lerp(encoded.vector.detach(), encoded.vector, reach))
+
+    def checked(self, valid: Figures, blank: Figures, train: Callable[[], Figures]) -> Balance:
+        """Open those heads that beat a constant answer by KNOWS of its loss."""
+        found = {k: 1.0 if v < (1 - KNOWS) * blank[k] else FAINT for k, v in valid.items() if k in blank}
+        return replace(self, reach=found)
+
+    def unchecked(self) -> Balance:
+        """Without validations no head could ever show what it knows."""
+        return Uniform()
+
+    def state(self) -> dict[str, dict[str, float]]:
+        """How far each head reaches."""
+        return {"reach": dict(self.reach)}
+
+    def restored(self, state: Mapping[str, Figures]) -> Balance:
+        """Return the balance as it was at a checkpoint."""
+        return replace(self, **state) if state else self
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,7 +181,7 @@ class Blend(Balance):
         """Send the gradient of the weighted sum."""
         total({n: v * self.weights.get(told(n), 1.0) for n, v in found.items()}, plan).backward()
 
-    def checked(self, valid: Figures, train: Callable[[], Figures]) -> Balance:
+    def checked(self, valid: Figures, blank: Figures, train: Callable[[], Figures]) -> Balance:
         """Weigh the heads anew by how both losses moved since the last validation."""
         now = Standing(train=train(), valid=valid)
         if not self.valid:
@@ -157,6 +213,7 @@ def hopeful(heads: Figures, last: Figures) -> dict[str, float]:
 
 
 BALANCES: Mapping[str, Balance] = {
+    "guarded": Guarded(),
     "uniform": Uniform(),
     "joint": JointAlone(),
     "pareto": Pareto(),
@@ -174,4 +231,6 @@ def balance_of(word: str, network: Network) -> Balance:
             got="balance joint, fusion late",
             fix="use another fusion, or another balance",
         )
+    if word == "guarded":  # without a joint head there is nothing to guard
+        return Uniform() if network.fusion == "late" else Guarded(columns=tuple(network.columns))
     return BALANCES[word]

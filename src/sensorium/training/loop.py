@@ -12,7 +12,7 @@ from sensorium.data import ahead
 from sensorium.network import Network
 from sensorium.store import append_jsonl
 from sensorium.tasks import Task
-from sensorium.training.answers import held_losses
+from sensorium.training.answers import blank_losses, held_losses
 from sensorium.training.plan import Examples, Plan, schedule
 from sensorium.training.trainer import Trainer
 
@@ -35,6 +35,8 @@ def run(
     started, before, saved = time.monotonic(), trainer.elapsed_s, time.monotonic()
     tell = events(folder)
     why = "the planned steps were taken"
+    if not valid.rows:
+        trainer.balance = trainer.balance.unchecked()
     stream = ahead(trainer.batches())
     try:
         for batch in stream:
@@ -107,8 +109,10 @@ def _validate(trainer: Trainer, valid: Examples) -> dict[str, object]:
     """Validate; let the schedule and the balance take note. Returns what the history gets."""
     loss, heads = check(trainer, valid)
     trainer.observe(loss)
-    trainer.balance = trainer.balance.checked(heads, lambda: check(trainer, trainer.sample())[1])
-    weights = trainer.balance.state().get("weights")
+    blank = blank_losses(trainer.task, trainer.examples, valid)
+    trainer.balance = trainer.balance.checked(heads, blank, lambda: check(trainer, trainer.sample())[1])
+    told = trainer.balance.state()
+    weights = told.get("weights") or told.get("reach")
     return {"valid": loss, "valid_losses": heads} | ({"head_weights": weights} if weights else {})
 
 
