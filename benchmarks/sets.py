@@ -109,14 +109,34 @@ def one_fit(table: Path, job: Set, seed: int, folder: Path, minutes: float | Non
     test = ["--split", "test", "--json"]
     predict = step(command_line("predict", run, str(table), "-o", str(said), *test), folder)
     own = json.loads(step(command_line("evaluate", run, str(table), *test), folder).out)
+    told = decomposed(run, table, folder) if "," in job.inputs else None
     metrics = json.loads((folder / "run" / "metrics.json").read_text(encoding="utf-8"))
     return {
         "cpu_s": fit.cpu_s, "wall_s": fit.wall_s, "peak_mb": fit.peak_mb, "predict_cpu_s": predict.cpu_s,
         "plan": {k: metrics["plan"][k] for k in ("size", "parameters", "steps", "epochs", "training_seconds", "stopped")},
         "fusion": metrics["fusion"]["chosen"], "own": own["scores"][job.metric],
         "subsets": [{"inputs": s["modalities"], **s["score"]} for s in own["subsets"]],
+        "interactions": told, "robustness": own["robustness"], "sets": own["sets"],
         "floors_on_valid": [[f["name"], f["score"]["value"], f["seconds"]] for f in metrics["baselines"]], "said": said,
     }  # fmt: skip
+
+
+def decomposed(run: str, table: Path, folder: Path) -> dict[str, object]:
+    """What the inputs tell one by one and only together; the reason where it cannot be said."""
+    ran = child(command_line("interactions", run, str(table), "--split", "test", "--json"), folder=folder)
+    found = json.loads(ran.out)
+    if ran.code:
+        return found
+    keep = ("redundancy", "unique_first", "unique_second", "synergy", "entropy")
+    atoms = [
+        {"sides": a["sides"], "dominant": a["dominant"], **{k: a[k] for k in keep}} for a in found["atoms"]
+    ]
+    return {
+        "atoms": atoms,
+        "emap": found.get("emap"),
+        "shapley": found.get("shapley"),
+        "remarks": found["remarks"],
+    }
 
 
 def independent(scorer: Path | None, truth: Path, said: Path, target: str, folder: Path) -> dict[str, object]:

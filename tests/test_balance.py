@@ -129,9 +129,9 @@ def test_where_no_head_improves_the_joint_one_is_trusted():
     assert found == pytest.approx({"y/a": 0.1, "y/b": 0.1, "y/joint": 2.8})
     assert hopeful({"y/a": 1.0}, {"y/a": 0.7}) == {"y/a": 0.7}
     worse = {n: v + 1 for n, v in heads.items()}
-    first = BALANCES["blend"].checked(heads, lambda: heads)
+    first = BALANCES["blend"].checked(heads, {}, lambda: heads)
     assert set(first.weights.values()) == {1.0}
-    assert first.checked(worse, lambda: heads).weights == found
+    assert first.checked(worse, {}, lambda: heads).weights == found
 
 
 # What the parameters get.

@@ -25,12 +25,8 @@ class Balance(ABC):
     """What the modalities' own heads see, and what the encoders get of each loss. Immutable."""
 
     def heard(self, encoded: Mapping[str, Encoded]) -> Mapping[str, Encoded]:
-        """What the own heads see: what the encoders made. Of their losses the share `reach`, 0..1, trains the encoders."""
-        if reach >= 1:
-            return encoded
-        return {
-            n: replace(e, vector=torch.lerp(e.vector.detach(), e.vector, reach)) for n, e in encoded.items()
-        }
+        """What the own heads see; by default what the encoders made, so that their losses train the encoders."""
+        return encoded
 
     @abstractmethod
     def backward(self, found: Mapping[Named, Tensor], network: Network, plan: Plan) -> None:

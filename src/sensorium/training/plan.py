@@ -30,7 +30,7 @@ class Plan:
     seed: int = 0
     threads: int = 0  # of one step, the faster of one and all cores when the pace was measured; 0: all
     own: float = 1.0  # weight of each modality's own head in the loss; the joint head has 1
-    balance: str = "guarded"  # how the heads' losses become gradients: a word of BALANCES
+    balance: str = "uniform"  # how the heads' losses become gradients: a word of BALANCES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
