@@ -278,10 +278,11 @@ def test_the_demo_tells_its_story(tmp_path, capsys):
     assert (tmp_path / "sum" / "report.html").exists()
     lines = told.rstrip().split("\n")
     assert 8 <= len(lines) <= 14
-    tries = [line.split()[1:] for line in lines[-3:]]
-    for words in tries:
+    tries = {line.split()[1]: line.split()[1:] for line in lines[-4:]}
+    assert list(tries) == ["evaluate", "predict", "explain", "fit"]
+    for words in tries.values():
         parser().parse_args(words)
-    main(tries[1])
+    main(tries["predict"])
     assert len(rows_of(tmp_path / "predictions.csv")) == 16
 
 

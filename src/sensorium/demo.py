@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sensorium.api import Model, load, read
-from sensorium.store import read_json
+from sensorium.report import write_report
+from sensorium.store import read_json, write_json
+from sensorium.types import InputError
 from sensorium.worlds.digits import write_digits
 
 Say = Callable[[str, float, str], None]
@@ -31,10 +33,12 @@ def run_demo(
         write_digits(world)
         say("write the world", 1.0, str(world))
     unit = minutes / sum(SHARE[t] for t in targets)
-    figures = {
-        t: measured(world / f"{t}.csv", t, folder / t, minutes=unit * SHARE[t], say=say) for t in targets
-    }
-    return {"folder": str(folder), "figures": figures, "lines": story(folder, figures)}
+    figures, why = {}, {}
+    for t in targets:
+        table, run = world / f"{t}.csv", folder / t
+        figures[t] = measured(table, t, run, minutes=unit * SHARE[t], say=say)
+        why[t] = decomposed(table, run, say=say)
+    return {"folder": str(folder), "figures": figures, "why": why, "lines": story(folder, figures, why)}
 
 
 def measured(table: Path, target: str, run: Path, *, minutes: float, say: Say) -> Figures:
@@ -53,6 +57,19 @@ def measured(table: Path, target: str, run: Path, *, minutes: float, say: Say) -
     return {**found, "all": metrics["scores"][metrics["metric"]]}  # type: ignore[index, call-overload]
 
 
+def decomposed(table: Path, run: Path, *, say: Say) -> list[str]:
+    """What the inputs tell together, in sentences, from all rows that were not trained on; it stands in the report, too."""
+    whole = read(table)
+    rows = whole.take([i for i, split in enumerate(whole.cells("split")) if split != "train"])
+    try:
+        found = load(run).interactions(rows, say=say)
+    except InputError as error:  # of a very small world
+        return [str(error.wrong)]
+    write_json(run / "interactions.json", {"data": str(table), "split": "valid and test", **found})
+    write_report(run)
+    return list(found["verdict"]) or list(found["remarks"])  # type: ignore[call-overload]
+
+
 def said(score: Mapping[str, float] | None) -> str:
     """A share in per cent with its interval, or a dash."""
     if score is None:
@@ -60,7 +77,7 @@ def said(score: Mapping[str, float] | None) -> str:
     return f"{100 * score['value']:.1f} % [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
 
 
-def story(folder: Path, figures: Mapping[str, Figures]) -> list[str]:
+def story(folder: Path, figures: Mapping[str, Figures], why: Mapping[str, Sequence[str]]) -> list[str]:
     """What a person should know, and what to try next."""
     lines = [
         f"{folder / 'world'}: handwritten digits that are seen and spoken digits that are heard; 20 % of the cells are empty.",
@@ -78,6 +95,7 @@ def story(folder: Path, figures: Mapping[str, Figures]) -> list[str]:
             f"  {target}: {MEANING[target]}",
             f"    image {said(found.get('image'))}   audio {said(found.get('audio'))}   whatever a row has {said(found['all'])}",
             f"    both {said(both)}{gain}   (best simple floor, on validation rows: {said(found.get('floor'))})",
+            *(f"    {line}" for line in why.get(target, ())),
         ]
     last = list(figures)[-1]
     return [
@@ -86,5 +104,6 @@ def story(folder: Path, figures: Mapping[str, Figures]) -> list[str]:
         "Try next:",
         f"  sensorium evaluate {folder / last} {folder / 'world' / last}.csv",
         f"  sensorium predict {folder / last} {folder / 'world' / last}.csv --split test -o {folder / 'predictions.csv'}",
+        f"  sensorium explain {folder / last} {folder / 'world' / last}.csv --row 0",
         "  sensorium fit YOUR_TABLE.csv --target COLUMN -o RUN",
     ]

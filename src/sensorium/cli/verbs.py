@@ -85,7 +85,7 @@ def evaluate(args: argparse.Namespace) -> None:
     args.progress.close()
     notes = [
         *lacking(model, table),
-        *trained_on(described, table, split),
+        *trained_on(described, args.fingerprint, split),
         *metrics["warnings"],
         *[f"{metrics['skipped']} rows were skipped"] * bool(metrics["skipped"]),
     ]  # type: ignore[misc]
@@ -107,7 +107,7 @@ def interactions(args: argparse.Namespace) -> None:
     write_json(Path(args.run) / "interactions.json", found)
     page = write_report(Path(args.run))
     args.progress.close()
-    notes = [*trained_on(described, table, split), *found["remarks"]]
+    notes = [*trained_on(described, args.fingerprint, split), *found["remarks"]]
     tell(args, found, [f"{args.data}: {which}", *notes, *interaction_lines(found), f"picture: {page}"])
 
 
@@ -135,6 +135,7 @@ def _measured(args: argparse.Namespace) -> tuple:
     table = read(args.data)
     test = table.split("test")
     split = args.split or ("test" if test is not None and len(test) else "")
+    args.fingerprint = table.fingerprint()
     return read(table, split=split or None), split, f"the rows of split {split!r}" if split else "all rows"
 
 
@@ -151,10 +152,10 @@ def must_be_finished(run: str) -> Mapping:
     return described if isinstance(described, Mapping) else {}
 
 
-def trained_on(described: Mapping, table, split: str) -> list[str]:
+def trained_on(described: Mapping, fingerprint: str, split: str) -> list[str]:
     """A line where the rows that are measured are those of training."""
     mark = described.get("mark")
-    same = isinstance(mark, Mapping) and mark.get("data") == table.fingerprint()
+    same = isinstance(mark, Mapping) and mark.get("data") == fingerprint
     if not same or split in ("test", "valid"):
         return []
     return ["these rows, or most of them, are those that it was trained on: the figures flatter it"]
