@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import emit
 
-OPTIONS = ("joint", "uniform", "pareto", "blend")
+OPTIONS = ("guarded", "joint", "uniform", "pareto", "blend")
 COLUMNS = ("a", "b")
 WORSE, NEAR = 2.0, 1.0  # points
 
