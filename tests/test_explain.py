@@ -1,5 +1,6 @@
 """The room explain: what is explained, completeness, agreement with another library, absence, places, Shapley, swaps."""
 
+from dataclasses import replace
 from itertools import combinations, permutations
 
 import numpy as np
@@ -264,12 +265,27 @@ def test_shapley_values_of_a_known_game():
     assert found == pytest.approx({"l": 1 / 6, "m": 1 / 6, "r": 2 / 3, "none": 0})
 
 
-def test_too_many_modalities_for_exact_values():
+def test_of_many_modalities_orders_are_drawn(monkeypatch):
+    torch.manual_seed(3)
     many = tuple(modality(f"s{i}", "series", (1,), 2) for i in range(11))
     task = Task(modalities=many, targets=(CATEGORY,))
-    row = {m.name: np.zeros((2, 1), np.float32) for m in many}
-    with pytest.raises(InputError, match="too many"):
-        modality_shapley(Network(task, TINY), task, [row], every(CATEGORY)[2])
+    network, outputs = Network(task, TINY), every(CATEGORY)[2]
+    outputs = replace(outputs, weights={"": 1.0, "s3": 0.5})
+    rng = np.random.default_rng(0)
+    row = {m.name: rng.normal(size=(2, 1)).astype(np.float32) for m in many}
+    (drawn,) = modality_shapley(network, task, [row], outputs)
+    assert list(drawn.values) == [m.name for m in many]
+    np.testing.assert_allclose(sum(drawn.values.values()), drawn.full - outputs.blank, atol=1e-6)
+    assert 0 < drawn.error < 1
+    assert set(drawn.subsets) == {(), tuple(row), *((n,) for n in row)}
+    few = {n: row[n] for n in ("s1", "s3", "s8")}
+    (exact,) = modality_shapley(network, task, [few], outputs)
+    assert exact.error == 0
+    monkeypatch.setattr("sensorium.explain.subsets.MOST", 2)
+    mixed = modality_shapley(network, task, [few, {"s1": row["s1"]}], outputs)
+    for name, value in exact.values.items():
+        assert np.abs(mixed[0].values[name] - value).max() <= 4 * mixed[0].error + 1e-6
+    np.testing.assert_allclose(mixed[1].values["s1"], mixed[1].full - outputs.blank, atol=1e-6)
 
 
 @pytest.mark.parametrize("names", [ALL[:2], ALL[:4]], ids=len)

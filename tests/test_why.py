@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 import sensorium as sm
+from sensorium.api.evaluate import label_table
 from sensorium.api.explaining import find_row
 from sensorium.cli import main
 from sensorium.store import read_json
+from sensorium.tasks import Target
 from sensorium.worlds.everything import write_everything
 from sensorium.worlds.planted import write_gates, write_xor
 
@@ -211,3 +213,14 @@ def test_labels_are_explained_too(tmp_path):
     found = model.explain(rows, 0, answer="red")
     assert found["unit"] == "log odds"
     assert model.interactions(rows)["atoms"]
+
+
+def test_every_label_has_its_figures():
+    target = Target(column="t", kind="labels", classes=("x", "y", "z"), counts=(2, 1, 0))
+    given = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0]], bool)
+    truth = np.array([[1, 0, 0], [0, 0, 0], [1, 1, 0]], bool)
+    assert label_table(target, given, truth) == [
+        {"label": "x", "rows": 2, "precision": 0.5, "recall": 0.5, "f1": 0.5},
+        {"label": "y", "rows": 1, "precision": 0.0, "recall": 0.0, "f1": 0.0},
+        {"label": "z", "rows": 0, "precision": None, "recall": None, "f1": None},
+    ]

@@ -62,6 +62,8 @@ def evaluate_rows(
         counts = confusion(said.argmax(1), truth, len(target.classes))
         metrics["confusion"] = {"classes": list(target.classes), "counts": counts.tolist()}
         metrics["calibration"] = {"ece": metrics["scores"]["ece"]["value"], "bins": reliability(said, truth)}  # type: ignore[index]
+    elif target.kind == "labels":
+        metrics["labels"] = label_table(target, said >= 0.5, truth > 0.5)
     elif target.kind == "number":
         metrics["residuals"] = {"truth": truth[:1000].tolist(), "predicted": said[:1000].tolist()}
     return metrics, said
@@ -123,6 +125,18 @@ def robustness(
         for rate in RATES:
             rates = np.full(len(names), rate) if number < 0 else np.eye(len(names))[number] * rate
             found.append({"modality": name, "rate": rate, "value": round(losses.figure(rates), 4)})
+    return found
+
+
+def label_table(target: Target, given: np.ndarray, truth: np.ndarray) -> list[dict[str, object]]:
+    """Rows, precision, recall and F1 of each label; given, truth: (n, labels) bool. None where there is nothing to divide by."""
+    found = []
+    for c, name in enumerate(target.classes):
+        hit, said, true = (int(v.sum()) for v in (given[:, c] & truth[:, c], given[:, c], truth[:, c]))
+        found.append({
+            "label": name, "rows": true, "precision": round(hit / said, 4) if said else None,
+            "recall": round(hit / true, 4) if true else None, "f1": round(2 * hit / (said + true), 4) if said + true else None,
+        })  # fmt: skip
     return found
 
 

@@ -87,6 +87,7 @@ def explained(
         **_answer(task.target, said, which), "inputs": inputs,
         "blank": round(float(outputs.blank[which]), 5),
         "value": round(float(shares.full[which] + sum(float(v[which]) for v in simple.values())), 5),
+        "shapley_error": round(shares.error, 5),
         "subsets": _subsets(shares.subsets, simple, which),
         "gradients": {k: where[k] for k in ("value", "baseline", "error")} | {"steps": made.steps},
         "split": _split(model, outputs, row, others, which, say),

@@ -184,11 +184,11 @@ class Model:
         trainer = Trainer(self.network, self.task, self.plan, fit)
         trainer.resume(folder / "checkpoint")
         budget = None if self.asked.epochs is not None else (self.asked.minutes or MINUTES) * 60
-        latest = {"valid": float("nan")}
+        latest = {"valid": ""}
 
         def show(row: Mapping[str, object]) -> None:
-            latest["valid"] = float(row.get("valid", latest["valid"]))  # type: ignore[arg-type]
-            figures = f"step {row['step']}/{row['steps']} loss {row['loss']:.3f} valid {latest['valid']:.3f}"
+            latest["valid"] = f" valid {row['valid']:.3f}" if "valid" in row else latest["valid"]
+            figures = f"step {row['step']}/{row['steps']} loss {row['loss']:.3f}{latest['valid']}"
             say("train", row["step"] / row["steps"], figures)  # type: ignore[operator]
 
         few = Examples(rows=check.rows[:1024], targets={k: v[:1024] for k, v in check.targets.items()})

@@ -87,5 +87,5 @@ def hardest(
 
 def _told(answer: object) -> str:
     if isinstance(answer, tuple):
-        return " | ".join(answer) or "none"
+        return " | ".join(answer) or "no label"
     return f"{answer:.4g}" if isinstance(answer, float) else str(answer)

@@ -58,7 +58,7 @@ def run(
                 row |= _validate(trainer, valid)
             if deadline_s is not None:
                 _hold(trainer, deadline_s)
-            if trainer.step % 20 == 0 or "valid" in row:
+            if trainer.step % 20 == 0 or "valid" in row or trainer.step in (1, trainer.steps):
                 append_jsonl(folder / "history.jsonl", row)
                 tell(row)
             show(row)
