@@ -176,8 +176,8 @@ def test_same_seed_same_answer():
 
 
 def test_too_few_rows_say_how_many_are_needed():
-    first, second, joint, truth = views(10, 150)
-    with pytest.raises(InputError, match="10 classes need 160"):
+    first, second, joint, truth = views(14, 105)
+    with pytest.raises(InputError, match="14 classes need 112"):
         decompose(first, second, joint, truth)
     with pytest.raises(InputError, match="2 classes need 100"):
         decompose(*views(2, 99))

@@ -30,7 +30,7 @@ NULLS = 20  # shuffles of the truth
 FEWEST, MOST = 8, 20  # cells per head
 WIDTH = 200  # cells x classes per head, at most: the solver's work grows with its cube
 ROWS = 100  # fewest rows of all
-PER_ENTRY = 2  # fewest rows for each entry of the smallest table, cells x classes
+PER_ENTRY = 1  # fewest rows for each entry of the smallest table, cells x classes
 FINE, COARSE = 1e-5, 1e-3  # gaps of the solver in nats: for the figure, for each shuffle of its null
 FLOOR = 1e-9  # least probability that a head may give
 STEEPEST = 8.0  # bound of exponents
@@ -96,7 +96,7 @@ def decompose(
     arrays (n, d) of encoder outputs, for the second opinion on synergy. draws: bootstrap samples.
 
     Raises InputError where shapes do not fit, something is no probability, only one class occurs, or there are too few
-    rows: under 100, or under 2 per entry of the smallest table (8 cells x the classes that occur).
+    rows: under 100, or under 1 per entry of the smallest table (8 cells x the classes that occur).
     """
     heads, truth, features = _checked((first, second, joint), truth, features)
     classes, truth = np.unique(truth, return_inverse=True)
