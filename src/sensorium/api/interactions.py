@@ -16,6 +16,7 @@ from sensorium.measure.interactions import Interactions, binned, decompose, post
 from sensorium.measure.resample import Score, scored
 from sensorium.measure.shapley import MOST, interaction_indices, sampled_shapley, shapley
 from sensorium.network import Network
+from sensorium.store import Table
 from sensorium.tasks import Target, Task
 from sensorium.training import vectors_all
 from sensorium.types import InputError
@@ -67,6 +68,13 @@ class _Answers:
             self.found[subset] = answers(model.experts, target, part, everyone(part, have))
 
 
+def sampled(table: Table, seed: int) -> Table:
+    """At most ROWS rows of a table, drawn at random: more would be decoded for nothing."""
+    if len(table) <= ROWS:
+        return table
+    return table.take(np.sort(np.random.default_rng(seed).permutation(len(table))[:ROWS]))
+
+
 def study(model: Trained, rows: Rows, truth: np.ndarray, *, seed: int = 0, say: Say) -> dict[str, object]:
     """Decompose what a model knows on rows that it was not trained on; JSON-able.
 
@@ -78,15 +86,13 @@ def study(model: Trained, rows: Rows, truth: np.ndarray, *, seed: int = 0, say: 
         raise InputError(
             "there is nothing to decompose", got=f"one input: {names[0]}", fix="fit with two or more inputs"
         )
-    some = np.sort(np.random.default_rng(seed).permutation(len(truth))[:ROWS])
-    rows, truth = rows.take(some.tolist()), truth[some]
-    heads = np.stack([[n in r for n in names] for r in rows.patches])
+    have = np.stack([[n in r for n in names] for r in rows.patches])
     told = _Answers(model=model, rows=rows)
     say("interactions", 0.0, "answers from every subset of the inputs")
     told.prepare(_asked(names))
     remarks: list[str] = []
-    atoms = _atoms(told, names, heads, truth, remarks, seed, say)
-    complete = np.flatnonzero(heads.all(1))
+    atoms = _atoms(told, names, have, truth, remarks, seed, say)
+    complete = np.flatnonzero(have.all(1))
     found: dict[str, object] = {"rows": len(truth), "complete_rows": len(complete), "atoms": atoms}
     if len(complete) >= 2:
         say("interactions", 0.8, "Shapley values")

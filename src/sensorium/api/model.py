@@ -15,7 +15,7 @@ from sensorium.api.diagnosis import damaged, starved
 from sensorium.api.evaluate import evaluate_rows, floor_table, verdict
 from sensorium.api.explaining import explained, find_row, strangers
 from sensorium.api.heads import Rows, all_heads, everyone, statistics, weighs
-from sensorium.api.interactions import Trained, study
+from sensorium.api.interactions import Trained, sampled, study
 from sensorium.api.missing import Figures, folder_or_temporary, only, own_answers, regrets, right
 from sensorium.api.persist import State, described, restored, write_run
 from sensorium.api.planning import MINUTES, planned
@@ -34,7 +34,7 @@ from sensorium.training import BALANCES, Examples, Plan, Trainer, run, threads
 from sensorium.types import InputError, Limits, Prediction
 
 FEW = 32  # rows up to which a second thread costs more than it gives
-STRANGERS = 200  # other rows of which some test an explanation
+STRANGERS = 96  # other rows of which some test an explanation
 Say = Callable[[str, float, str], None]  # (stage, done 0..1, figures) -> shown to the user
 
 
@@ -371,8 +371,7 @@ class Model:
         where rows are too few.
         """
         torch.set_num_threads(threads())
-        part, rows, truth, _ = self._known(read(data), say)
-        del part
+        _, rows, truth, _ = self._known(sampled(read(data), self.asked.seed), say)
         return study(self._trained(), rows, truth, seed=self.asked.seed, say=say)
 
     def missing(
