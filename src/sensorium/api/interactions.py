@@ -151,9 +151,7 @@ def _atoms(
                     *asked, classes, prior=prior, features=(seen[0], seen[1]), seed=seed
                 )  # fmt: skip
             except InputError as error:
-                remarks.append(
-                    f"{_named(first)} and {_named(second)}: {error.wrong} ({error.got}); {error.fix}"
-                )
+                remarks.append(f"{error.wrong} ({error.got}); {error.fix}")  # often the same for all pairs
                 continue
             entry = {"sides": [list(first), list(second)], "question": question, **result.to_json()}
             found.append(entry | {"sentence": sentence(result, _named(first), _named(second), question)})
