@@ -1,12 +1,15 @@
 """The default balance: a head that knows nothing by itself hardly moves its encoder."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from test_balance import trainer_of
+from test_core import TINY
 
-from sensorium.network import JOINT, key
-from sensorium.training import BALANCES, blank_losses, losses, row_losses
+from sensorium.network import JOINT, Network, key
+from sensorium.training import BALANCES, balance_of, blank_losses, losses, row_losses
 from sensorium.training.balance import FAINT
 
 
@@ -60,3 +63,9 @@ def test_a_constant_answer_costs_what_the_best_one_costs():
             assert found[f"{target.column}/joint"] == pytest.approx(want, rel=1e-5)
             wrong = logs + torch.linspace(0, 1, len(logs))
             assert float(row_losses(wrong.expand(len(truth), -1), truth, target).mean()) > want - 0.02
+
+
+def test_a_single_modality_has_nothing_to_be_guarded_from():
+    trainer = trainer_of("guarded")
+    task = replace(trainer.task, modalities=trainer.task.modalities[:1])
+    assert balance_of("guarded", Network(task, TINY)) == BALANCES["uniform"]

@@ -227,6 +227,7 @@ def balance_of(word: str, network: Network) -> Balance:
             got="balance joint, fusion late",
             fix="use another fusion, or another balance",
         )
-    if word == "guarded":  # without a joint head there is nothing to guard
-        return Uniform() if network.fusion == "late" else Guarded(columns=tuple(network.columns))
+    if word == "guarded":  # without a joint head, or with one modality, there is nothing to guard
+        alone = network.fusion == "late" or len(network.names) == 1
+        return Uniform() if alone else Guarded(columns=tuple(network.columns))
     return BALANCES[word]
