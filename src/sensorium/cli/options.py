@@ -123,7 +123,7 @@ def _fit_options(verb: argparse.ArgumentParser) -> None:
         default="guarded",
         choices=BALANCES,
         help="how the losses of all inputs together and of each alone train the network (default: guarded: their sum, "
-        "but an input that alone tells nothing on validation rows has little say)",
+        "but an input that alone tells nothing on validation rows does not train by itself)",
     )
     add("--seed", type=int, default=0, metavar="S", help="seed of everything random (default: 0)")
     add("-o", "--out", required=True, metavar="RUN", help="run folder; the same command continues it")

@@ -16,7 +16,6 @@ from sensorium.types import InputError
 LEAST = 0.1  # share of a blended weight that no estimate takes away: late fusion needs every head
 
 KNOWS = 0.03  # share of a constant answer's loss by which a head must beat it to count as knowing something
-FAINT = 0.1  # of the gradient of a head that does not
 
 Figures = Mapping[str, float]  # head, as `told` names it -> mean loss
 
@@ -64,43 +63,40 @@ class Uniform(Balance):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Guarded(Uniform):
-    """The plain sum, but an own loss reaches its encoder in full only while its head knows something on held-out rows.
+    """The plain sum, but an own loss trains its encoder only while its head knows something on held-out rows.
 
     A head whose modality tells nothing by itself (one side of an exclusive or) can only make its encoder learn rows by
     heart. It does so faster than the joint head, which reads the same encoder, finds what both together tell, and then
-    that is never found. Until it has shown more, FAINT of its gradient gets through, enough to wake a modality that the
-    joint loss neglects. Without a validation, and without a joint head, own losses reach in full.
+    that is never found; a tenth of its gradient is enough to prevent it. Until a head has shown more it reads what the joint
+    loss makes of its encoder. That no modality is forgotten meanwhile is the work of the random subsets, in which the
+    joint head has to do with it alone. Without a validation, and without a joint head, own losses are never held back.
     """
 
     columns: tuple[str, ...] = ()  # targets; what an encoder gets is decided by the best of its heads
-    reach: Figures = field(default_factory=dict)  # head -> 1 or FAINT; one without has not been checked yet
+    open: tuple[str, ...] = ()  # heads that knew something when they were checked last
 
     def heard(self, encoded: Mapping[str, Encoded]) -> Mapping[str, Encoded]:
-        """Let through what each own head's gradient may change."""
-        return {n: self._through(n, e) for n, e in encoded.items()}
+        """Cut off the encoders of modalities none of whose heads is open."""
+        return {n: e if self._knows(n) else replace(e, vector=e.vector.detach()) for n, e in encoded.items()}
 
-    def _through(self, name: str, encoded: Encoded) -> Encoded:
-        reach = max((self.reach.get(told((c, name)), FAINT) for c in self.columns), default=FAINT)
-        if reach >= 1:
-            return encoded
-        return replace(encoded, vector=torch.lerp(encoded.vector.detach(), encoded.vector, reach))
+    def _knows(self, name: str) -> bool:
+        return any(told((column, name)) in self.open for column in self.columns)
 
     def checked(self, valid: Figures, blank: Figures, train: Callable[[], Figures]) -> Balance:
         """Open those heads that beat a constant answer by KNOWS of its loss."""
-        found = {k: 1.0 if v < (1 - KNOWS) * blank[k] else FAINT for k, v in valid.items() if k in blank}
-        return replace(self, reach=found)
+        return replace(self, open=tuple(k for k, v in valid.items() if v < (1 - KNOWS) * blank.get(k, 0.0)))
 
     def unchecked(self) -> Balance:
         """Without validations no head could ever show what it knows."""
         return Uniform()
 
     def state(self) -> dict[str, dict[str, float]]:
-        """How far each head reaches."""
-        return {"reach": dict(self.reach)}
+        """Which heads are open."""
+        return {"open": dict.fromkeys(self.open, 1.0)}
 
     def restored(self, state: Mapping[str, Figures]) -> Balance:
         """Return the balance as it was at a checkpoint."""
-        return replace(self, **state) if state else self
+        return replace(self, open=tuple(state.get("open", ())))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

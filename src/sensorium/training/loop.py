@@ -112,7 +112,7 @@ def _validate(trainer: Trainer, valid: Examples) -> dict[str, object]:
     blank = blank_losses(trainer.task, trainer.examples, valid)
     trainer.balance = trainer.balance.checked(heads, blank, lambda: check(trainer, trainer.sample())[1])
     told = trainer.balance.state()
-    weights = told.get("weights") or told.get("reach")
+    weights = told.get("weights") or told.get("open")
     return {"valid": loss, "valid_losses": heads} | ({"head_weights": weights} if weights else {})
 
 
