@@ -5,7 +5,7 @@ from itertools import combinations, permutations
 import numpy as np
 import pytest
 
-from sensorium.measure.additive import additive, additive_of_others, explained
+from sensorium.measure.additive import additive, explained
 from sensorium.measure.shapley import interaction_indices, sampled_shapley, shapley
 from sensorium.types import InputError
 
@@ -191,20 +191,3 @@ def test_grids_that_do_not_belong_together_are_refused():
         additive([np.zeros((3, 3, 1)), np.ones((3, 3, 1))])
     with pytest.raises(InputError, match="same two axes"):
         explained(np.zeros((3, 1)), np.zeros((3, 2)))
-
-
-def test_an_exclusive_or_is_not_answered_by_a_sum():
-    rng = np.random.default_rng(0)
-    a, b = rng.choice([-1.0, 1.0], (2, 160))
-    grid = (a[:, None] * b[None, :])[..., None] * np.array([-1.0, 1.0])  # (n, n, classes)
-    grids, truth = [grid, grid.transpose(1, 0, 2)], (a * b > 0).astype(int)
-    plain, fair = additive(grids), additive_of_others(grids)
-    own = grid[np.arange(160), np.arange(160)]
-    np.testing.assert_allclose(plain.mean(0), fair.mean(0), atol=0.1)
-    assert abs(float((fair.argmax(1) == truth).mean()) - 0.5) < 0.15
-    assert explained(own, fair) < 0.05
-    summed = (a[:, None] + b[None, :])[..., None] * np.array([-1.0, 1.0])
-    own = summed[np.arange(160), np.arange(160)]
-    assert explained(own, additive_of_others([summed, summed.transpose(1, 0, 2)])) > 0.999
-    with pytest.raises(InputError, match="others to meet"):
-        additive_of_others([grid[:1, :1], grid[:1, :1]])

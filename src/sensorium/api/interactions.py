@@ -9,7 +9,7 @@ import numpy as np
 from sensorium.api.answers import Subset, answers, left
 from sensorium.api.heads import Rows, all_heads, everyone, weighs
 from sensorium.explain import Outputs, outputs_of, swapped
-from sensorium.measure.additive import additive_of_others, explained
+from sensorium.measure.additive import additive, explained
 from sensorium.measure.baselines import Floor
 from sensorium.measure.experts import Experts
 from sensorium.measure.interactions import Interactions, binned, decompose, posteriors_of_numbers
@@ -279,7 +279,7 @@ def _emap(
     part, truth, outputs = rows.take(some.tolist()), truth[some], evidence_of(model)
     grids = swapped(model.network, model.task, part.patches, outputs)
     full = np.einsum("iic->ic", grids[0])
-    summed = additive_of_others(grids)
+    summed = additive(grids)
     simple = sum(floor_evidence(model, part, outputs).values())
     target = model.task.target
     right = [_right(target, model.experts, e + simple, truth) for e in (full, summed)]

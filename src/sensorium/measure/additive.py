@@ -28,21 +28,6 @@ def additive(grids: Sequence[np.ndarray]) -> np.ndarray:
     return sum(means) - (len(means) - 1) * np.mean(means, axis=(0, 1))
 
 
-def additive_of_others(grids: Sequence[np.ndarray]) -> np.ndarray:
-    """Project as `additive` does, but no row meets itself: means are taken over the other rows.
-
-    In the plain projection 2 / n of a row's own output is left over. That is nothing for r2, but where the model has no
-    additive part it alone decides the sign, and an exclusive or seems to be answered by a sum. Needs two rows.
-    """
-    tables = _checked(grids)
-    rows = len(tables[0])
-    if rows < 2:
-        raise InputError("a row needs others to meet", got=rows, fix="give two rows or more")
-    own = np.einsum("iic->ic", tables[0])
-    means = [(t.sum(1) - own) / (rows - 1) for t in tables]
-    return sum(means) - (len(means) - 1) * np.mean(means, axis=(0, 1))
-
-
 def explained(full: np.ndarray, projected: np.ndarray) -> float:
     """Share of the variance of a model's outputs over rows that others reproduce (r2), 1 for all of it, may be below 0.
 
