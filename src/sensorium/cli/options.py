@@ -25,7 +25,7 @@ FUSIONS = ("auto", "early", "mid", "late", "tensor")
 RAW = argparse.RawDescriptionHelpFormatter  # the lines of an epilog stay lines
 EPILOG = """\
 start here:
-  sensorium demo                                           four minutes, nothing to prepare
+  sensorium demo                                           five minutes, nothing to prepare
   sensorium fit TABLE.csv --target COLUMN -o RUN           then open RUN/report.html
   sensorium predict RUN NEW.csv -o predictions.csv
   sensorium VERB --help
