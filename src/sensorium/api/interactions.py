@@ -145,10 +145,10 @@ def _atoms(
         both = tuple(n for n in names if n in (*first, *second))
         sent = [told(s)[rows] for s in (first, second, both)]
         seen = [np.concatenate([vectors[n][rows] for n in s], 1) for s in (first, second)]
-        for question, asked, classes, prior in _questions(target, sent, truth[rows], remarks):
+        for question, asked, classes in _questions(target, sent, truth[rows], remarks):
             try:
                 result = decompose(
-                    *asked, classes, prior=prior, features=(seen[0], seen[1]), seed=seed
+                    *asked, classes, features=(seen[0], seen[1]), seed=seed
                 )  # fmt: skip
             except InputError as error:
                 remarks.append(f"{error.wrong} ({error.got}); {error.fix}")  # often the same for all pairs
@@ -160,23 +160,23 @@ def _atoms(
 
 def _questions(
     target: Target, sent: Sequence[np.ndarray], truth: np.ndarray, remarks: list[str]
-) -> Iterator[tuple[str, list[np.ndarray], np.ndarray, np.ndarray | None]]:
-    """(name, three posteriors (n, classes), class numbers (n,), prior) of each question that a target asks."""
+) -> Iterator[tuple[str, list[np.ndarray], np.ndarray]]:
+    """(name, three posteriors (n, classes), class numbers (n,)) of each question that a target asks."""
     if target.kind == "category":
-        yield target.column, list(sent), truth, None
+        yield target.column, list(sent), truth
     elif target.kind == "number":
         classes, edges = binned(truth, BINS)
         remarks.append(
             f"{target.column} is a number: cut into {len(edges) + 1} ranges of about equally many rows"
         )
-        yield target.column, [posteriors_of_numbers(s, truth, edges) for s in sent], classes, None
+        yield target.column, [posteriors_of_numbers(s, truth, edges) for s in sent], classes
     else:
         frequent = np.argsort(-truth.mean(0), kind="stable")[:LABELS]
         if len(frequent) < len(target.classes):
             remarks.append(f"of {len(target.classes)} labels the {LABELS} most frequent were decomposed")
         for c in frequent:
             asked = [np.stack([1 - s[:, c], s[:, c]], 1) for s in sent]
-            yield target.classes[c], asked, truth[:, c].astype(int), None
+            yield target.classes[c], asked, truth[:, c].astype(int)
 
 
 def _named(names: Subset) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from math import factorial
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from sensorium.data import Row, collate
 from sensorium.explain.outputs import Outputs
 from sensorium.explain.paths import still
+from sensorium.measure.shapley import effects
 from sensorium.network import Encoded, Network
 from sensorium.tasks import Task
 
@@ -140,16 +140,9 @@ def taken(encoded: Encoded, rows: Tensor) -> Encoded:
 def shapley(
     values: Mapping[Subset, Float[np.ndarray, " outputs"]], names: Sequence[str]
 ) -> dict[str, Float[np.ndarray, " outputs"]]:
-    """Shapley values of `names` from the value of every subset, keyed in the order of `names`.
+    """Shapley values of `names` for every output, from the value of every subset, keyed in the order of `names`.
 
-    phi_m = sum over subsets S without m of |S|! (M - |S| - 1)! / M! (v(S + m) - v(S)); they sum to v(all) - v(()).
+    They sum to v(all) - v(()).
     """
-    count, found = len(names), {}
-    for name in names:
-        total = np.zeros_like(values[()])
-        for subset in _subsets([n for n in names if n != name]):
-            weight = factorial(len(subset)) * factorial(count - len(subset) - 1) / factorial(count)
-            more = tuple(n for n in names if n in subset or n == name)
-            total = total + weight * (values[more] - values[subset])
-        found[name] = total
-    return found
+    members = {frozenset(subset): value for subset, value in values.items()}
+    return {name: effects(members, names, (name,)) for name in names}

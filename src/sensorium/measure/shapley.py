@@ -39,7 +39,7 @@ def shapley(values: Values, names: Sequence[str], *, seed: int = 0) -> dict[str,
     missing, rows differ in number, a value is not finite, or there are over 8 names.
     """
     rows = _by_members(values, names)
-    return _means({name: _effects(rows, names, (name,)) for name in names}, seed)
+    return _means({name: effects(rows, names, (name,)) for name in names}, seed)
 
 
 def interaction_indices(
@@ -50,7 +50,7 @@ def interaction_indices(
     Above zero: together they are worth more than apart (synergy). Below: what they say overlaps (redundancy).
     """
     rows = _by_members(values, names)
-    return _means({pair: _effects(rows, names, pair) for pair in combinations(names, 2)}, seed)
+    return _means({pair: effects(rows, names, pair) for pair in combinations(names, 2)}, seed)
 
 
 def sampled_shapley(
@@ -93,8 +93,12 @@ def _joining(worth: Callable[[frozenset[str]], np.ndarray], order: Sequence[str]
     return {name: after - before for name, before, after in zip(order, steps[:-1], steps[1:], strict=True)}
 
 
-def _effects(rows: Mapping[frozenset[str], np.ndarray], names: Sequence[str], who: Subset) -> np.ndarray:
-    """Average, over the subsets S of the others, the joint effect of `who` on S: alternating sums over parts of `who`."""
+def effects(rows: Mapping[frozenset[str], np.ndarray], names: Sequence[str], who: Subset) -> np.ndarray:
+    """Average, over the subsets S of the others, the joint effect of `who` on S: alternating sums over parts of `who`.
+
+    rows: every subset of `names` -> values of any one shape, which the result has, too. One modality in `who` gives its
+    Shapley value (Shapley 1953), two their interaction index (Grabisch & Roubens 1999), elementwise.
+    """
     others, players = [n for n in names if n not in who], len(names) - len(who) + 1
     total = 0.0
     for size in range(len(others) + 1):

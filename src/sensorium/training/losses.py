@@ -53,5 +53,5 @@ def losses(
 
 
 def total(found: Mapping[Named, Tensor], plan: Plan) -> Tensor:
-    """Sum the heads' losses: uniform unimodal losses beside the joint one (the default against imbalance)."""
+    """Sum the heads' losses: every own loss beside the joint one; what of it trains the encoders is the balance's matter."""
     return sum(loss * (1.0 if head == JOINT else plan.own) for (_, head), loss in found.items())
