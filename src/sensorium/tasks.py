@@ -53,10 +53,14 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """Modalities in, targets out. The first target is the one asked for; the others only help training."""
+    """Modalities in, targets out. The first target is the one asked for; the others only help training.
+
+    `match` names modalities that are brought into one space, in which those of one row lie close together.
+    """
 
     modalities: tuple[Modality, ...]
-    targets: tuple[Target, ...]
+    targets: tuple[Target, ...] = ()
+    match: tuple[str, ...] = ()
 
     @property
     def target(self) -> Target:

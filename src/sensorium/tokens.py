@@ -30,6 +30,7 @@ class Batch:
         default_factory=dict
     )  # False: no such target in that row
     weight: Mapping[str, Float[Tensor, " rows"]] = field(default_factory=dict)  # of each row in the loss
+    group: Int[Tensor, " rows"] | None = None  # rows of one group match each other; None: each only itself
 
     def without(self, names: set[str]) -> "Batch":
         """Return the batch as if the modalities in `names` had never been sent."""
