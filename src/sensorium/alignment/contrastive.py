@@ -57,8 +57,8 @@ def info_nce(
     plus the mean over columns that have a right row, halved.
 
     With several right answers a row's loss is the mean of their negative log-probabilities (L_out of SupCon,
-    arXiv:2004.11362, sec. 3.2), not the negative logarithm of their summed probability: that one is content as soon as a
-    single one of them is found, and then stops pulling at the others.
+    arXiv:2004.11362, sec. 3.2), not the negative logarithm of their summed probability: that one is content as
+    soon as a single one of them is found, and then stops pulling at the others.
 
     Args:
         x: one side, of any floating type; computed in float32, or in float64 where it is given.
@@ -69,6 +69,7 @@ def info_nce(
             without its column is still a wrong answer for the other columns. What is left out may hold anything.
         alike: what equal groups mean: `group_positive`, `group_ignored`, or a function of (same group, own pair) that
             gives (right answers, answers that count at all).
+        first: the column of row 0.
         smoothing: share of each row's target that is spread evenly over all answers, 0..1 (arXiv:1512.00567, sec. 7).
         chunk: rows of one tile; None: as many as suit a processor.
         across: processes that each hold some rows of the batch. Everyone gets the loss of the whole batch, and
@@ -250,11 +251,10 @@ def _statistics(
             columns[HIT] += found.sum(0)
             columns[HITS] += right.sum(0)
             columns[COUNT] += counts.sum(0)
-            found = torch.where(counts, logits, 0, out=found)
+            found = logits.masked_fill(~counts, 0)
             rows[SUM, a:b] = found.sum(1)
             columns[SUM] += found.sum(0)
             logits.masked_fill_(~counts, -math.inf)
-            del found
         rows[LSE, a:b] = logits.logsumexp(1)
         columns[LSE] = torch.logaddexp(columns[LSE], logits.logsumexp(0))
     if cells.groups is None:  # sums over all answers need no table

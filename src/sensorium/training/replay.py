@@ -5,7 +5,7 @@ without keeping any; the loss is taken on the vectors; and each piece is encoded
 carry the vectors' gradients to the weights (GradCache, arXiv:2101.06983, sec. 3). It costs one more forward pass.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -43,9 +43,8 @@ class Kept:
     """Vectors of a batch, encoded in pieces of which no activation was kept."""
 
     encode: Encode
-    pieces: list[
-        tuple[int, int, Batch, list[Tensor]]
-    ]  # first and last row, what they hold, the generators' states
+    batch: Batch
+    pieces: list[tuple[int, int, list[Tensor]]]  # rows a..b, and the generators' states before them
     vectors: Vectors  # leaves of the graph of the loss: its backward pass fills their .grad
 
     def backward(self) -> None:
@@ -56,7 +55,8 @@ class Kept:
         grads = {n: v.grad for n, v in self.vectors.items() if v.grad is not None}
         if not grads:
             return
-        for a, b, piece, states in self.pieces:
+        for a, b, states in self.pieces:
+            piece = rows_of(self.batch, a, b)
             with _drawn_again(piece, states), torch.enable_grad():
                 made = self.encode(piece)
             pulled = [n for n, v in made.items() if n in grads and v.requires_grad]
@@ -67,7 +67,7 @@ class Kept:
 def encoded_in_pieces(encode: Encode, batch: Batch, *, rows: int) -> Kept:
     """Encode a batch in pieces of at most so many rows, keeping vectors and the states of the generators.
 
-    Raises InputError for rows below 1.
+    The vectors' rows are in the batch's order. Raises InputError for rows below 1.
     """
     if rows < 1:
         raise InputError("a piece of a batch needs a row", got=rows, fix="rows=1 or more")
@@ -79,12 +79,13 @@ def encoded_in_pieces(encode: Encode, batch: Batch, *, rows: int) -> Kept:
         states = _states(piece)
         with torch.no_grad():
             made = encode(piece)
-        pieces.append((a, b, piece, states))
+        pieces.append((a, b, states))
         for name, found in made.items():
             if name not in vectors:
                 vectors[name] = found.new_zeros(batch.rows, *found.shape[1:])
             vectors[name][a:b] = found
-    return Kept(encode=encode, pieces=pieces, vectors={n: v.requires_grad_() for n, v in vectors.items()})
+    leaves = {n: v.requires_grad_() for n, v in vectors.items()}
+    return Kept(encode=encode, batch=batch, pieces=pieces, vectors=leaves)
 
 
 def rows_of(batch: Batch, a: int, b: int) -> Batch:
