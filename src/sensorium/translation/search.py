@@ -195,7 +195,7 @@ def read_prompt(decoder: Decoder, prompt: Tensor | None, rows: int, longest: int
             got=f"{int(lengths.max())} ids, at most {longest}",
             fix="cut it, and put the padding behind",
         )
-    return prompt.long().masked_fill(prompt >= decoder.begin, UNKNOWN)
+    return prompt.long().to(decoder.bias.device).masked_fill(prompt >= decoder.begin, UNKNOWN)
 
 
 @torch.no_grad()
