@@ -18,12 +18,12 @@ from sensorium.types import InputError
 
 DIMS = 256  # most components
 DENSE = 1024  # up to so many columns in all the whole spectrum is computed, above only its top
-SHRINKAGES = (0.001, 0.01, 0.1, 0.5)  # tried for each modality
+SHRINKAGES = (0.003, 0.03, 0.1, 0.3, 0.6)  # tried for each modality
 SPARE = 32  # more columns than wanted, for the accuracy of the last ones
 DEPTH = 6  # powers of the matrix that are looked at
-POWERS = (0.5, 1.0, 2.0, 4.0)
+POWERS = (0.5, 1.0, 1.5, 2.0, 3.0)
 HELD = 0.2  # share of the groups that a choice is measured on
-MOST_HELD = 1000  # groups
+MOST_HELD = 500  # groups
 
 Vectors = Mapping[str, np.ndarray]  # modality -> (things, d)
 Places = Mapping[str, np.ndarray]  # modality -> (rows,) which of its things a row has, -1 for none
