@@ -35,12 +35,8 @@ def installed() -> bool:
     return find_spec("lancedb") is not None
 
 
-def build(place: Place, name: str, space: Space, alive: np.ndarray, queries: np.ndarray) -> Near:
-    """Build an index of all vectors of a modality, and find the cheapest setting that reaches AIM.
-
-    alive: (n,) which vectors may answer; queries: (m, d) centred vectors of unit length, such as will be asked.
-    Raises InputError where LanceDB is missing or cannot write.
-    """
+def require(place: Place) -> None:
+    """Raise InputError where LanceDB cannot be used for an index in this place."""
     if not installed():
         raise InputError(
             "LanceDB is not installed", got="engine='lance'", fix="pip install 'sensorium[store]'"
@@ -49,6 +45,14 @@ def build(place: Place, name: str, space: Space, alive: np.ndarray, queries: np.
         raise InputError(
             "LanceDB cannot reach this place", got=str(place), fix="give a URI such as s3://bucket/index"
         )
+
+
+def build(place: Place, name: str, space: Space, alive: np.ndarray, queries: np.ndarray) -> Near:
+    """Build an index of all vectors of a modality, and find the cheapest setting that reaches AIM.
+
+    alive: (n,) which vectors may answer; queries: (m, d) centred vectors of unit length, such as will be asked.
+    Raises InputError where it cannot be written.
+    """
     import lancedb
     import pyarrow as pa
     from lancedb.index import IvfRq
@@ -93,7 +97,9 @@ class Approximate:
     ) -> tuple[np.ndarray, np.ndarray]:
         """What `exact.nearest` gives, nearly always. allowed: (n,) which vectors of the space may answer."""
         share = allowed[: self.near.vectors].mean() if self.near.vectors else 0.0
-        if share < SPARSE and share * self.near.vectors < ABOVE:  # few are allowed: they are looked at one by one
+        if (
+            share < SPARSE and share * self.near.vectors < ABOVE
+        ):  # few are allowed: they are looked at one by one
             return nearest(space, queries, k, allowed)
         count = int(np.ceil(self.near.candidates * max(1.0, k / 10) / share))
         positions = self.candidates(queries, min(count, self.near.vectors))

@@ -64,8 +64,9 @@ def sweep(place: Place, manifest: Manifest) -> None:
 def compact(place: Place, view: View, engine: str) -> Manifest:
     """Drop dead rows, find the means where they were not given, build approximate indexes. Raises InputError."""
     before = view.manifest
+    if engine == "lance":
+        lance.require(place)
     means = before.means if before.given else found_means(view)
-    target = before.next(means=means, segments=(), near={})
     segments: list[Segment] = []
     living = np.flatnonzero(view.alive)
     for number, start in enumerate(range(0, len(living), ROWS)):
@@ -73,7 +74,7 @@ def compact(place: Place, view: View, engine: str) -> Manifest:
         segments.append(write_segment(place, before, fresh, first=start, number=number))
     after = before.next(means=means, segments=tuple(segments), near={})
     near = build(place, view_of(place, after), engine)
-    after = before.next(means=target.means, segments=tuple(segments), near=near)
+    after = before.next(means=means, segments=tuple(segments), near=near)
     commit(place, before, after)
     sweep(place, after)
     return after
