@@ -171,11 +171,12 @@ def _even(line: Chain, mel: np.ndarray) -> np.ndarray:
 
 
 def learn_words(
-    mels: Sequence[Float[np.ndarray, "frames bands"]], transcripts: Sequence[str], *, rounds: int = 9
+    mels: Sequence[Float[np.ndarray, "_ _"]], transcripts: Sequence[str], *, rounds: int = 9
 ) -> WordModels:
-    """Learn when words are said from log-mel frames and what was said in them; no times are needed.
+    """Learn when words are said from log-mel frames (frames, bands) and what was said; no times are needed.
 
-    Frames should be 5 to 20 ms apart, some hundreds of clips of a few words each. Clips without words, or with fewer
+    Frames should be 5 to 20 ms apart, some hundreds of clips of a few words each, with soft pauses around them (or of
+    even loudness throughout): that is how the first guess finds the speech. Clips without words, or with fewer
     frames than states, are left out. Deterministic. Raises InputError where the counts or bands differ, or no clip
     is left.
     """
@@ -233,11 +234,13 @@ def _averaged(
 
 
 def _pause(x: np.ndarray, before: Gaussians | None, visits: int) -> Gaussians:
-    """Fit the Gaussians of the pause; the first time the frames are parted by their loudness."""
-    if len(x) < 20 * PAUSES:  # hardly any pause: one broad Gaussian over everything, which is scaled
-        return Gaussians(
-            weight=np.zeros(1), mean=np.zeros((1, x.shape[1])), variance=np.ones((1, x.shape[1]))
-        )
+    """Fit the Gaussians of the pause; the first time the frames are parted by their loudness.
+
+    Too few frames change nothing; at first they leave one broad Gaussian, as wide as all frames.
+    """
+    if len(x) < 20 * PAUSES:
+        nothing = np.zeros((1, x.shape[1]))
+        return before or Gaussians(weight=np.zeros(1), mean=nothing, variance=nothing + 1)
     stay = np.log(max(1 - visits / len(x), 0.01))
     part = x[:, 0].argsort().argsort() * PAUSES // len(x) if before is None else before.scores(x).argmax(1)
     for _ in range(3):
@@ -321,7 +324,7 @@ def _searched(scored: Sequence[np.ndarray], optional: Sequence[np.ndarray]) -> l
 
 def word_times(
     models: WordModels,
-    mels: Sequence[Float[np.ndarray, "frames bands"]],
+    mels: Sequence[Float[np.ndarray, "_ _"]],
     transcripts: Sequence[str],
     *,
     step_s: float,
