@@ -1,6 +1,6 @@
 """Encoders -> trunk -> heads, built from a Task. The only place that puts the model rooms together."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from sensorium.encoders import ENCODERS
 from sensorium.fusion import SCHEDULES, LowRankFusion, Trunk
-from sensorium.representation import Head, Summary
+from sensorium.nn import ConvBlock, MaskedBatchNorm
+from sensorium.representation import Head, Space, Summary
 from sensorium.tasks import Task
 from sensorium.tokens import Batch, Tokens, compact, join, pooled
 from sensorium.types import InputError, Modality
@@ -26,13 +27,14 @@ class Shape:
     depth: int
     width: int  # channels of the first convolution
     tokens: int  # most tokens that one modality hands to the trunk, its summary not counted
+    space: int  # numbers of a vector in a shared space
     dropout: float = 0.1
 
 
 SIZES = {
-    "nano": Shape(dim=96, heads=4, depth=2, width=24, tokens=12),
-    "small": Shape(dim=256, heads=8, depth=4, width=48, tokens=24),
-    "base": Shape(dim=640, heads=10, depth=10, width=96, tokens=64),
+    "nano": Shape(dim=96, heads=4, depth=2, width=24, tokens=12, space=128),
+    "small": Shape(dim=256, heads=8, depth=4, width=48, tokens=24, space=256),
+    "base": Shape(dim=640, heads=10, depth=10, width=96, tokens=64, space=512),
 }
 
 
@@ -90,15 +92,21 @@ def encoder(modality: Modality, shape: Shape) -> nn.Module:
 class Network(nn.Module):
     """One network for any columns in and any column out; a modality that a row lacks is not computed for it."""
 
-    def __init__(self, task: Task, shape: Shape, *, fusion: str = "early"):
+    def __init__(
+        self, task: Task, shape: Shape, *, fusion: str = "early", norm: Callable[[int], nn.Module] = MaskedBatchNorm
+    ):  # fmt: skip
         super().__init__()
         if fusion not in (*SCHEDULES, "tensor"):
             raise InputError("no such fusion", got=fusion, fix="use auto, early, mid, late or tensor")
         self.names = [m.name for m in task.modalities]
         self.columns = [t.column for t in task.targets]
         self.shape, self.fusion = shape, fusion
+        self.locked: tuple[str, ...] = ()
         dim = shape.dim
         self.encoders = nn.ModuleDict({key(m.name): encoder(m, shape) for m in task.modalities})
+        for block in self.encoders.modules():
+            if isinstance(block, ConvBlock):
+                block.norm = norm(block.conv.out_channels)
         joint = fusion != "late"
         self.summaries = nn.ModuleDict({key(n): Summary(dim) for n in self.names} if joint else {})
         self.kinds = nn.Embedding(len(self.names) + 1, dim) if joint else None
@@ -121,6 +129,21 @@ class Network(nn.Module):
                 for target in task.targets
             }
         )
+        senders = [*task.match, *([JOINT] if joint else [])]
+        self.space = Space(senders, dim, shape.space, dropout=shape.dropout) if task.match else None
+
+    def lock(self, names: Sequence[str]) -> None:
+        """Train the encoders of these modalities no further, nor their running averages (LiT, arXiv:2111.07991, sec. 4)."""
+        self.locked = tuple(names)
+        for name in names:
+            self.encoders[key(name)].requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "Network":
+        """Turn training on or off; locked encoders stay as they answer."""
+        super().train(mode)
+        for name in self.locked:
+            self.encoders[key(name)].eval()
+        return self
 
     def encode(self, batch: Batch) -> dict[str, Encoded]:
         """Run each encoder on the rows that have its modality."""
@@ -193,6 +216,32 @@ class Network(nn.Module):
                 found[JOINT] = heads[key(JOINT)](joint)
             answers[column] = found
         return answers
+
+    def place(self, encoded: Mapping[str, Encoded]) -> dict[str, Float[Tensor, "batch width"]]:
+        """Bring each matched modality into the shared space: unit vectors, zeros in rows without it.
+
+        Nothing for a task that matches no modalities.
+        """
+        if self.space is None:
+            return {}
+        return {
+            n: self.space.project(n, e.vector) * e.present[:, None]
+            for n, e in encoded.items()
+            if n in self.space.names
+        }
+
+    def place_joint(
+        self, encoded: Mapping[str, Encoded], keep: Mapping[str, Bool[Tensor, " batch"]] | None = None
+    ) -> Float[Tensor, "batch width"] | None:
+        """Bring what the modalities that `keep` leaves tell together into the space; zeros in rows without any.
+
+        None where `fuse` gives None, and for a task that matches nothing.
+        """
+        joint = self.fuse(encoded, keep)
+        if joint is None or self.space is None:
+            return None
+        kept = [e.present if keep is None else e.present & keep[n] for n, e in encoded.items()]
+        return self.space.project(JOINT, joint) * torch.stack(kept).any(0)[:, None]
 
     def forward(self, batch: Batch) -> dict[str, dict[str, Float[Tensor, "batch answers"]]]:
         """Answer a batch with everything that its rows have."""

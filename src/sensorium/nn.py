@@ -46,6 +46,29 @@ class MaskedBatchNorm(nn.Module):
         return gap * ((spread + 1e-5).rsqrt() * self.weight).view(wide) + self.bias.view(wide)
 
 
+class SampleNorm(nn.Module):
+    """Norm of (n, channels, *space) inside each sample, over its channels and real positions (arXiv:1803.08494, one group).
+
+    A row's value depends on that row alone, so a batch may be encoded in pieces. Learns slower than `MaskedBatchNorm`.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor, keep: Tensor | None) -> Tensor:
+        """`keep` is 1 where a position is real, 0 in padding, (n, 1, *space) or less wide; None: all are real."""
+        axes, wide = tuple(range(1, x.ndim)), (1, -1, *[1] * (x.ndim - 2))
+        if keep is None:
+            gap = x - x.mean(axes, keepdim=True)
+            spread = (gap * gap).mean(axes, keepdim=True)
+        else:
+            count = keep.expand(len(x), 1, *x.shape[2:]).sum(axes, keepdim=True).clamp(min=1) * x.shape[1]
+            gap = (x - (x * keep).sum(axes, keepdim=True) / count) * keep
+            spread = (gap * gap).sum(axes, keepdim=True) / count
+        return gap * (spread + 1e-5).rsqrt() * self.weight.view(wide) + self.bias.view(wide)
+
+
 class ConvBlock(nn.Module):
     """Convolution, norm, GELU; with a skip where input and output have the same shape."""
 
@@ -54,7 +77,7 @@ class ConvBlock(nn.Module):
         # The two classes differ only in the axes of their kernels.
         make: Callable[..., nn.Module] = {1: nn.Conv1d, 2: nn.Conv2d}[len(stride)]
         self.conv = make(inputs, outputs, kernel, stride=tuple(stride), padding=kernel // 2, bias=False)
-        self.norm = MaskedBatchNorm(outputs)
+        self.norm: nn.Module = MaskedBatchNorm(outputs)
         self.skip = inputs == outputs and all(s == 1 for s in stride)
 
     def forward(self, x: Tensor, keep: Tensor | None) -> Tensor:

@@ -1,6 +1,7 @@
-"""What a user sees: Model, load, read."""
+"""What a user sees: Model, Matcher, load, read."""
 
+from sensorium.api.matching import Matcher
 from sensorium.api.model import Model, load
 from sensorium.store import read
 
-__all__ = ["Model", "load", "read"]
+__all__ = ["Matcher", "Model", "load", "read"]

@@ -16,6 +16,7 @@ from sensorium.api.evaluate import evaluate_rows, floor_table, verdict
 from sensorium.api.explaining import explained, find_row, strangers
 from sensorium.api.heads import Rows, all_heads, everyone, statistics, weighs
 from sensorium.api.interactions import Trained, sampled, study
+from sensorium.api.matching import Matcher, matcher
 from sensorium.api.missing import Figures, folder_or_temporary, only, own_answers, regrets, right
 from sensorium.api.persist import State, described, restored, write_run
 from sensorium.api.planning import MINUTES, planned
@@ -177,7 +178,8 @@ class Model:
         if old is not None:
             self.plan = Plan(**old["plan"])  # type: ignore[arg-type]
             return
-        self.plan = planned(self.asked, self.network, self.task, fit, say)
+        wanted = Plan(steps=0, batch=0, seed=self.asked.seed, balance=self.asked.balance)
+        self.plan = planned(self.asked, self.network, self.task, fit, say, wanted=wanted)
 
     def _train(self, folder: Path, fit: Examples, check: Examples, say: Say) -> str:
         torch.set_num_threads(self.plan.threads or threads())
@@ -472,14 +474,16 @@ class Model:
         return self
 
 
-def load(run_folder: str | Path, *, limits: Limits = Limits()) -> Model:
-    """Load a run folder that `fit` or `save` wrote, finished or not. Raises InputError."""
+def load(run_folder: str | Path, *, limits: Limits = Limits()) -> Model | Matcher:
+    """Load a run folder that `fit` or `save` wrote, finished or not; one of `--match` gives a Matcher. Raises InputError."""
     folder = Path(run_folder)
     if not (folder / "model.json").is_file():
         raise InputError(
             "not a run folder", got=str(folder), fix="give a folder that `sensorium fit -o` wrote"
         )
     saved = described(folder)
+    if "match" in saved:
+        return matcher(saved, folder, limits)
     asked = saved["mark"]["asked"]  # type: ignore[index]
     model = Model(asked["target"], limits=limits)
     model.asked = Asked(

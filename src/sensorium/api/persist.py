@@ -11,30 +11,21 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 import sensorium
+from sensorium.api.blend import Blend
 from sensorium.api.promises import Promises
 from sensorium.measure.baselines import Floor
 from sensorium.measure.experts import Experts
 from sensorium.measure.kept import packed, unpacked
 from sensorium.modalities import CARRIERS
 from sensorium.network import SIZES, Network
+from sensorium.nn import MaskedBatchNorm, SampleNorm
 from sensorium.store import read_json, write_bytes, write_json
 from sensorium.tasks import Target, Task
 from sensorium.training import Plan
-from sensorium.types import InputError
+from sensorium.types import InputError, Modality
 
 FORMAT = 1  # of the run folder; a reader refuses a higher one
-DESCRIBED = {
-    "format",
-    "complete",
-    "mark",
-    "size",
-    "fusion",
-    "plan",
-    "rates",
-    "targets",
-    "modalities",
-    "experts",
-}
+DESCRIBED = {"format", "complete", "mark", "size", "fusion", "plan", "rates", "modalities"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,36 +42,110 @@ class State:
     promises: Promises
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MatchState:
+    """What a trained matcher consists of."""
+
+    task: Task
+    network: Network
+    size: str
+    plan: Plan
+    rates: dict[str, float]
+    blend: Blend
+
+
 def write_run(folder: Path, model: State, mark: Mapping[str, object], *, complete: bool) -> None:
     """Weights first, description last: a description that says complete never stands beside old weights."""
-    state = {k: v.contiguous() for k, v in model.network.state_dict().items()}
-    write_bytes(folder / "model.safetensors", save_tensors(state))
+    _write_weights(folder, model.network)
     floors, arrays = packed(model.floors)
     if floors:
         write_bytes(folder / "floors.safetensors", save_arrays(arrays))
     write_json(folder / "model.json", {
-        "format": FORMAT, "sensorium": sensorium.__version__, "complete": complete, "mark": mark, "size": model.size,
-        "fusion": model.network.fusion, "plan": asdict(model.plan), "rates": model.rates,
+        **_common(model, mark, complete=complete),
         "targets": [asdict(t) for t in model.task.targets],
-        "modalities": [{"name": m.name, "column": m.column, "carrier": m.carrier, "options": m.options} for m in model.task.modalities],
         "experts": {"weights": dict(model.experts.weights), "prior": list(model.experts.prior), "lean": model.experts.lean},
         "floors": floors, "promises": model.promises.to_json(),
     })  # fmt: skip
 
 
-def restored(saved: Mapping, folder: Path) -> State:
-    """The model that `saved`, a run's description, tells of. Raises InputError where its weights are damaged."""
-    modalities = tuple(
+def write_match(folder: Path, model: MatchState, mark: Mapping[str, object], *, complete: bool) -> None:
+    """The run folder of a matcher, in the same order."""
+    _write_weights(folder, model.network)
+    blend, arrays = model.blend.packed()
+    if arrays:
+        write_bytes(folder / "blend.safetensors", save_arrays(arrays))
+    told = {"match": list(model.task.match), "blend": blend}
+    write_json(folder / "model.json", {**_common(model, mark, complete=complete), **told})
+
+
+def _write_weights(folder: Path, network: Network) -> None:
+    state = {k: v.contiguous() for k, v in network.state_dict().items()}
+    write_bytes(folder / "model.safetensors", save_tensors(state))
+
+
+def _common(model: "State | MatchState", mark: Mapping[str, object], *, complete: bool) -> dict[str, object]:
+    return {
+        "format": FORMAT, "sensorium": sensorium.__version__, "complete": complete, "mark": mark, "size": model.size,
+        "fusion": model.network.fusion, "plan": asdict(model.plan), "rates": model.rates,
+        "modalities": [{"name": m.name, "column": m.column, "carrier": m.carrier, "options": m.options} for m in model.task.modalities],
+    }  # fmt: skip
+
+
+def read_match(saved: Mapping, folder: Path) -> MatchState:
+    """The matcher that a run's description tells of. Raises InputError where its weights are damaged."""
+    if "match" not in saved:
+        raise InputError(
+            "the run answers a target; it matches nothing", got=str(folder), fix="give a run of `fit --match`"
+        )
+    task = Task(modalities=modalities_of(saved), match=tuple(saved["match"]))
+    network = _network(saved, task, folder)
+    blend = Blend()
+    if saved["blend"]["views"]:
+        blend = Blend.unpacked(saved["blend"], _tensors(folder / "blend.safetensors", load_arrays), task)
+    return MatchState(
+        task=task, network=network, size=saved["size"], plan=Plan(**saved["plan"]), rates=saved["rates"], blend=blend
+    )  # fmt: skip
+
+
+def modalities_of(saved: Mapping) -> tuple[Modality, ...]:
+    """The modalities that a run's description tells of."""
+    return tuple(
         CARRIERS[m["carrier"]].define(m["name"], m["column"], **m["options"]) for m in saved["modalities"]
     )
+
+
+def norm_for(memory: int) -> type[SampleNorm | MaskedBatchNorm]:
+    """The norm of a network whose steps may hold so many bytes: pieces of a batch must not depend on each other."""
+    return SampleNorm if memory else MaskedBatchNorm
+
+
+def weights_of(folder: Path) -> dict:
+    """The network's weights in a run. Raises InputError where they are missing or damaged."""
+    return _tensors(folder / "model.safetensors", load_tensors)
+
+
+def _network(saved: Mapping, task: Task, folder: Path) -> Network:
+    norm = norm_for(int(saved["plan"].get("memory", 0)))
+    network = Network(task, SIZES[saved["size"]], fusion=saved["fusion"], norm=norm)
+    network.load_state_dict(weights_of(folder))
+    network.eval()
+    return network
+
+
+def restored(saved: Mapping, folder: Path) -> State:
+    """The model that `saved`, a run's description, tells of. Raises InputError where its weights are damaged."""
+    if "targets" not in saved:
+        raise InputError(
+            "the run matches columns; it answers no target",
+            got=str(folder),
+            fix="give a run of `fit --target`",
+        )
     targets = tuple(
         Target(**{**t, "classes": tuple(t["classes"]), "counts": tuple(t["counts"])})
         for t in saved["targets"]
     )
-    task = Task(modalities=modalities, targets=targets)
-    network = Network(task, SIZES[saved["size"]], fusion=saved["fusion"])
-    network.load_state_dict(_tensors(folder / "model.safetensors", load_tensors))
-    network.eval()
+    task = Task(modalities=modalities_of(saved), targets=targets)
+    network = _network(saved, task, folder)
     told, floors = saved["experts"], ()
     if saved.get("floors"):
         floors = unpacked(saved["floors"], _tensors(folder / "floors.safetensors", load_arrays))
@@ -94,7 +159,7 @@ def restored(saved: Mapping, folder: Path) -> State:
 def described(folder: Path) -> dict:
     """The description of a run. Raises InputError where it is damaged or a newer version wrote it."""
     saved = read_json(folder / "model.json", newest=FORMAT)
-    if not isinstance(saved, dict) or not DESCRIBED <= set(saved):
+    if not isinstance(saved, dict) or not DESCRIBED <= set(saved) or not {"targets", "match"} & set(saved):
         raise InputError(
             "model.json does not describe a run",
             got=str(folder),

@@ -37,3 +37,19 @@ def columns_of(said: Iterable[str]) -> dict[str, str]:
             raise InputError("a column needs a kind", got=text, fix="--column NAME=KIND[:opt=value,...]")
         found[name] = kind
     return found
+
+
+def memory_of(text: str | None) -> int:
+    """Bytes as people write them: 512M, 2G, 1e9; 0 where nothing was said. Raises InputError."""
+    if not text:
+        return 0
+    units = {"k": 2**10, "m": 2**20, "g": 2**30}
+    said = text.strip().lower().removesuffix("b").removesuffix("i")
+    unit = units.get(said[-1:], 1)
+    try:
+        found = int(float(said.rstrip("kmg")) * unit)
+    except (ValueError, OverflowError):
+        found = 0
+    if found < 2**20:
+        raise InputError("no amount of memory", got=text, fix="write it as 512M or 2G, one megabyte at least")
+    return found

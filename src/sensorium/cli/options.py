@@ -21,6 +21,7 @@ from sensorium.types import Limits
 
 SIZES = ("nano", "small", "base")
 BALANCES = ("guarded", "uniform", "joint", "pareto", "blend")
+LOSSES = ("softmax", "sigmoid")
 FUSIONS = ("auto", "early", "mid", "late", "tensor")
 RAW = argparse.RawDescriptionHelpFormatter  # the lines of an epilog stay lines
 EPILOG = """\
@@ -91,7 +92,11 @@ def _demo_options(verb: argparse.ArgumentParser) -> None:
 def _fit_options(verb: argparse.ArgumentParser) -> None:
     add = verb.add_argument
     add("data", metavar="DATA", help="table (.csv .tsv .jsonl .parquet .arrow) or folder")
-    add("--target", required=True, metavar="COL", help="the column to answer")
+    wanted = verb.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--target", metavar="COL", help="the column to answer")
+    wanted.add_argument(
+        "--match", metavar="A,B", help="columns that belong together: one space for all of them, to search in"
+    )
     add("--inputs", metavar="A,B", help="the columns that go in (default: all others)")
     add("--also", metavar="A,B", help="further target columns that only help training")
     add(
@@ -124,6 +129,30 @@ def _fit_options(verb: argparse.ArgumentParser) -> None:
         choices=BALANCES,
         help="how the losses of all inputs together and of each alone train the network (default: guarded: their sum, "
         "but an input that alone tells nothing on validation rows does not train by itself)",
+    )
+    add(
+        "--loss",
+        default="softmax",
+        choices=LOSSES,
+        help="of --match: softmax (InfoNCE, default) or sigmoid (SigLIP)",
+    )
+    add(
+        "--batch",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of --match: rows that are compared at a step (default: 256 at most)",
+    )
+    add("--init", metavar="RUN", help="of --match: start from the encoders of a run with the same columns")
+    add(
+        "--lock",
+        metavar="A,B",
+        help="of --match: columns whose encoders are trained no further (with --init)",
+    )
+    add(
+        "--memory",
+        metavar="N",
+        help="of --match: bytes that a training step may hold, as 512M or 2G (default: no bound)",
     )
     add("--seed", type=int, default=0, metavar="S", help="seed of everything random (default: 0)")
     add("-o", "--out", required=True, metavar="RUN", help="run folder; the same command continues it")

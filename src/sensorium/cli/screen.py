@@ -128,3 +128,14 @@ def explanation_lines(found: Mapping) -> list[str]:
         f"{checks['deletion']:.2f} where what counts goes first, to {checks['random']:.2f} in random order"
     )
     return lines
+
+
+def retrieval_lines(metrics: Mapping) -> list[str]:
+    """One line for each direction and kind of vectors: how often a right answer is among the first ones."""
+    lines = []
+    for row in metrics["retrieval"]:
+        figures = "  ".join(f"@{k} {100 * row[f'r@{k}']['value']:5.1f}" for k in (1, 5, 10))
+        lines.append(
+            f"  {row['query']} > {row['answer']}, {row['by']:<8}{figures}  median rank {row['median_rank']['value']:g}"
+        )
+    return lines

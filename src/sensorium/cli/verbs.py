@@ -7,8 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sensorium import __version__
-from sensorium.cli.asked import columns_of, limits_of, split_names
-from sensorium.cli.screen import duration, explanation_lines, interaction_lines, subset_lines, tell
+from sensorium.cli.asked import columns_of, limits_of, memory_of, split_names
+from sensorium.cli.screen import (
+    duration,
+    explanation_lines,
+    interaction_lines,
+    retrieval_lines,
+    subset_lines,
+    tell,
+)
 from sensorium.types import InputError
 
 TARGETS = ("digit", "sum")  # of the demo
@@ -21,16 +28,26 @@ class Stopped(Exception):  # noqa: N818 - no error: the user asked for it
 def fit(args: argparse.Namespace) -> None:
     """Train a model: sensorium fit DATA --target COLUMN -o RUN."""
     columns, limits = columns_of(args.column), limits_of(args.limit)
-    from sensorium.api import Model
+    from sensorium.api import Matcher, Model
 
-    model = Model(
-        args.target, inputs=split_names(args.inputs), also=split_names(args.also) or (), columns=columns, size=args.size,
-        fusion=args.fusion, seed=args.seed, minutes=args.minutes, epochs=args.epochs, group=args.group,
-        balance=args.balance, limits=limits,
-    )  # fmt: skip
+    shared = {
+        "columns": columns, "size": args.size, "seed": args.seed, "minutes": args.minutes, "epochs": args.epochs, "limits": limits,
+    }  # fmt: skip
+    model: Matcher | Model
+    if args.match:
+        model = Matcher(
+            split_names(args.match) or (), loss=args.loss, batch=args.batch, memory=memory_of(args.memory), init=args.init,
+            lock=split_names(args.lock) or (), **shared,
+        )  # fmt: skip
+    else:
+        model = Model(
+            args.target, inputs=split_names(args.inputs), also=split_names(args.also) or (), fusion=args.fusion, group=args.group,
+            balance=args.balance, **shared,
+        )  # fmt: skip
     model.fit(args.data, valid=args.valid, out=args.out, say=args.progress)
     args.progress.close()
-    tell(args, model.metrics, _fit_lines(model.metrics, args.out))
+    lines = _match_lines if args.match else _fit_lines
+    tell(args, model.metrics, lines(model.metrics, args.out))
     why = str(model.metrics["plan"]["stopped"])  # type: ignore[index]
     now = "train" in args.progress.stages  # not in an earlier call of the same command
     if now and why.startswith("stopped by the user"):
@@ -49,6 +66,22 @@ def _fit_lines(metrics: Mapping, run: str) -> list[str]:
         *metrics.get("verdict", []),
         *subset_lines(metrics),
         f"fusion: {fusion['chosen']}: {fusion['reason']}",
+        f"run: {run} (open {Path(run) / 'report.html'})",
+    ]
+
+
+def _match_lines(metrics: Mapping, run: str) -> list[str]:
+    task, data, plan = (metrics[k] for k in ("task", "data", "plan"))
+    filled = ", ".join(
+        f"{i['name']} ({i['carrier']}, {data['present'][i['name']]:.0%})" for i in task["inputs"]
+    )
+    return [
+        f"matched: {filled}",
+        *data["warnings"],
+        f"trained {plan['epochs']} epochs in {duration(plan['training_seconds'])}: {plan['stopped']}",
+        *metrics["verdict"],
+        *retrieval_lines(metrics),
+        *[f"{d['what']}: {d['why']} ({d['fix']})" for d in metrics["diagnosis"]],
         f"run: {run} (open {Path(run) / 'report.html'})",
     ]
 

@@ -1,5 +1,6 @@
 """Pictures: JPEG PNG WebP GIF TIFF BMP -> (H, W, C) uint8 -> a square."""
 
+import functools
 import io
 import struct
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ from sensorium.modalities.grid import (
     too_much,
     warped,
 )
-from sensorium.modalities.options import checked, whole
+from sensorium.modalities.options import checked, flag, whole
 from sensorium.types import Carrier, InputError, Limits, Media, Modality, Signal
 
 KEPT = 384  # pixels of the short side that decoding a JPEG keeps at least, and so the largest `side`
@@ -147,12 +148,13 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def survey(signals: Sequence[Signal], **given: object) -> dict[str, object]:
-    """Learn options: `side` (pixels of the square), `channels` (1 if every picture is grey, else 3).
+    """Learn options: `side` (pixels of the square), `channels` (1 if every picture is grey, else 3), `mirror` where given.
 
     The side is 64, or for small pictures the next multiple of 16 that holds nearly all of them: enlarging tells
     nothing and costs.
     """
-    options = checked(given, {"side": whole(8, KEPT), "channels": grey_or_colour}, carrier="image")
+    known = {"side": whole(8, KEPT), "channels": grey_or_colour, "mirror": flag}
+    options = checked(given, known, carrier="image")
     largest = float(np.percentile([max(s.values.shape[:2]) for s in signals], 95)) if signals else 64.0
     return {
         "side": min(64, 16 * max(1, -(-int(largest) // 16))),
@@ -161,13 +163,18 @@ def survey(signals: Sequence[Signal], **given: object) -> dict[str, object]:
     }
 
 
-def augment(pixels: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Turn, scale, shift, recolour and sometimes cover a part; never mirrored, since digits and text are not.
+def augment(
+    pixels: np.ndarray, rng: np.random.Generator, strength: float, *, mirror: bool = False
+) -> np.ndarray:
+    """Turn, scale, shift, recolour and sometimes cover a part; mirrored only where that was found to be harmless.
 
-    (side, side, C) uint8 in and out; `strength` 0..1, at 0 nothing changes.
+    (side, side, C) uint8 in and out; `strength` 0..1, at 0 nothing changes. `mirror`: one in two is turned left to right,
+    which digits and words do not bear.
     """
     if strength <= 0:
         return pixels
+    if mirror and rng.random() < 0.5:
+        pixels = np.ascontiguousarray(pixels[:, ::-1])
     changed = recoloured(warped(pixels, affine(rng, len(pixels), strength)), rng, strength)
     return covered(changed, rng) if rng.random() < 0.25 * strength else changed
 
@@ -198,12 +205,15 @@ def patches(signal: Signal, *, side: int, channels: int) -> np.ndarray:
     return channelled(resized(signal.values, side, side), channels)
 
 
-def define(name: str, column: str, *, side: int = 64, channels: int = 3) -> Modality:
-    """Define pictures that become `side` x `side` pixels of `channels` colours; a step is a row of pixels."""
+def define(name: str, column: str, *, side: int = 64, channels: int = 3, mirror: bool = False) -> Modality:
+    """Define pictures that become `side` x `side` pixels of `channels` colours; a step is a row of pixels.
+
+    `mirror`: left and right mean nothing in these pictures, so training may exchange them.
+    """
     return Modality(
-        name=name, column=column, carrier="image", options={"side": side, "channels": channels},
+        name=name, column=column, carrier="image", options={"side": side, "channels": channels, "mirror": mirror},
         patches=lambda signal: patches(signal, side=side, channels=channels),
-        augment=augment, statistics=statistics, item=(side, channels), longest=side,
+        augment=functools.partial(augment, mirror=mirror), statistics=statistics, item=(side, channels), longest=side,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from sensorium.report.markup import (
     note,
     number,
     pairs,
+    rows_of,
     several,
     tag,
 )
@@ -173,4 +174,51 @@ def fit_command(metrics: Mapping, model: Mapping, folder: str, *, minutes: float
     else:
         for name in ("minutes", "epochs"):
             words += [f"--{name}", f"{number(asked[name]):g}"] if number(asked.get(name)) else []
+    return shlex.join([*words, "-o", folder])
+
+
+def search_commands(metrics: Mapping, model: Mapping, folder: str) -> Html:
+    """What to type next with a run of matched columns, each with its reason."""
+    run, source = shlex.quote(folder), shlex.quote(_source(metrics) or NEW)
+    names = [str(n) for n in listed(mapping(metrics.get("task")).get("match"))]
+    kinds = {
+        str(i.get("name")): str(i.get("carrier")) for i in rows_of(mapping(metrics.get("task")).get("inputs"))
+    }
+    words = next((n for n in names if kinds.get(n) == "text"), None)
+    asked = '--text "..."' if words else f"--row {NEW}"
+    found = [
+        ("Put a table into an index, to search in it:", f"sensorium index {run} {source} -o catalog"),
+        ("Search it with words, a picture, a sound, or several of them; a page shows what was found:", f"sensorium search catalog {asked} -k 10"),
+        ("Measure it on rows that had no part in any choice:", f"sensorium evaluate {run} {source} --split test"),
+        ("Vectors for a program of your own:", f"sensorium embed {run} {source} -o vectors.npz"),
+    ]  # fmt: skip
+    if words:
+        found.append(
+            (
+                "Sort rows by words that were never a target (zero-shot):",
+                f'sensorium predict {run} {source} --labels "cat,dog" -o predictions.csv',
+            )
+        )
+    made = match_command(metrics, model, folder)
+    if made:
+        found.append(("The command that made this run; typed again it changes nothing:", made))
+    return tag("ul", *(tag("li", tag("p", why), command(line)) for why, line in found), class_="commands")
+
+
+def match_command(metrics: Mapping, model: Mapping, folder: str) -> str:
+    """The `sensorium fit --match` that asks what this run was asked, or "" where that is not known."""
+    mark, source = mapping(model.get("mark")), _source(metrics)
+    asked = mapping(mark.get("asked"))
+    if not asked.get("match") or not source:
+        return ""
+    words = ["sensorium", "fit", source, "--match", ",".join(map(str, listed(asked["match"])))]
+    words += ["--valid", HELD] if mark.get("valid") else []
+    for column, kind in mapping(asked.get("columns")).items():
+        words += ["--column", f"{column}={kind}"]
+    for name in ("size", "init"):
+        words += [f"--{name}", str(asked[name])] if asked.get(name) else []
+    words += ["--loss", str(asked["loss"])] if asked.get("loss", "softmax") != "softmax" else []
+    words += ["--lock", ",".join(map(str, listed(asked["lock"])))] if asked.get("lock") else []
+    for name in ("memory", "seed", "minutes", "epochs"):
+        words += [f"--{name}", f"{number(asked[name]):g}"] if number(asked.get(name)) else []
     return shlex.join([*words, "-o", folder])

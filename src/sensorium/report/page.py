@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sensorium.report import matched
 from sensorium.report.balance import balance
 from sensorium.report.confidence import calibration
 from sensorium.report.data import card, modalities_of
 from sensorium.report.examples import hardest
 from sensorium.report.interactions import interactions
 from sensorium.report.learning import curves, fusion
-from sensorium.report.making import commands, making
-from sensorium.report.markup import Html, join, mapping, named, note, several, tag
+from sensorium.report.making import commands, making, search_commands
+from sensorium.report.markup import Html, join, mapping, named, note, plain_text, several, tag
 from sensorium.report.promises import promises
 from sensorium.report.results import mistakes, subsets
 from sensorium.report.robust import corruptions
@@ -28,6 +29,9 @@ NAMED = {  # shorter names, where there is little room
 }
 OFFLINE = "One file, no network, no script: it can be mailed and opened anywhere."
 WAVE = "M2 12c2.5 0 2.5-7 5-7s2.5 14 5 14 2.5-10 5-10 2.5 3 5 3"
+
+
+Sections = list[tuple[str, str, Html]]  # anchor, title, content
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +52,28 @@ def page(run: Run) -> str:
     """The whole report as HTML."""
     metrics = run.metrics
     task = mapping(metrics.get("task"))
-    sections = [
+    if task.get("kind") == "match":
+        return _laid_out(run, _matched(run), matched.title(metrics), matched.result(metrics))
+    sections = _answered(run, task)
+    return _laid_out(run, sections, _title(metrics, str(task.get("target") or "run")), hero(metrics))
+
+
+def _matched(run: Run) -> Sections:
+    metrics = run.metrics
+    return [
+        ("directions", "Found and not found", join(matched.weights(metrics), matched.directions(metrics))),
+        ("searches", "Searches", matched.searches(run.examples)),
+        ("diagnosis", "What stood in the way", matched.diagnosis(metrics)),
+        ("data", "Data", card(metrics, run.quarantine, run.model)),
+        ("learning", "Learning", curves(metrics, run.history)),
+        ("making", "How it was made", making(metrics, run.model)),
+        ("next", "What to do next", search_commands(metrics, run.model, run.folder)),
+    ]
+
+
+def _answered(run: Run, task: Mapping) -> Sections:
+    metrics = run.metrics
+    return [
         ("floors", "Beside the floors", floors(metrics)),
         ("data", "Data", card(metrics, run.quarantine, run.model)),
         ("subsets", "With fewer inputs", subsets(metrics)),
@@ -70,14 +95,17 @@ def page(run: Run) -> str:
             commands(metrics, run.model, run.folder, decomposed=bool(run.interactions)),
         ),
     ]
+
+
+def _laid_out(run: Run, sections: Sections, title: Html, top: Html) -> str:
+    metrics = run.metrics
     shown = [s for s in sections if s[2]]
-    target = str(task.get("target") or "run")
     links = [tag("li", tag("a", NAMED.get(key, title), href=f"#{key}")) for key, title, _ in shown]
     body = [tag("section", tag("h2", title), content, id=key) for key, title, content in shown]
     return document(
-        f"{target}: Sensorium report",
-        tag("header", brand("Sensorium report"), tag("h1", _title(metrics, target)), _subtitle(metrics)), tag("nav", tag("ul", *links), aria_label="Sections"),
-        *(tag("p", r, class_="warn") for r in run.remarks), tag("section", tag("h2", "Result", class_="unseen"), hero(metrics), id="result"), *body,
+        f"{plain_text(title)}: Sensorium report",
+        tag("header", brand("Sensorium report"), tag("h1", title), _subtitle(metrics)), tag("nav", tag("ul", *links), aria_label="Sections"),
+        *(tag("p", r, class_="warn") for r in run.remarks), tag("section", tag("h2", "Result", class_="unseen"), top, id="result"), *body,
         tag("footer", *_left_out(sections), tag("p", OFFLINE)),
     )  # fmt: skip
 

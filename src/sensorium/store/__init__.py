@@ -15,8 +15,9 @@ from sensorium.store.runs import (
 )
 from sensorium.store.sources import read
 from sensorium.store.table import Table
+from sensorium.store.vectors import write_vectors
 
 __all__ = [
     "Table", "append_jsonl", "file_of", "lock", "looks_like_path", "make_folder", "media", "read", "read_json", "read_jsonl", "remove",
-    "span_of", "split_span", "suffixes_of", "write_bytes", "write_json", "write_predictions",
+    "span_of", "split_span", "suffixes_of", "write_bytes", "write_json", "write_predictions", "write_vectors",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from sensorium.data import ahead
 from sensorium.network import Network
 from sensorium.store import append_jsonl
 from sensorium.tasks import Task
-from sensorium.training.answers import blank_losses, held_losses
+from sensorium.training.answers import blank_losses
 from sensorium.training.plan import Examples, Plan, schedule
 from sensorium.training.trainer import Trainer
 
@@ -97,10 +97,10 @@ def events(folder: Path) -> Callable[[Mapping[str, object]], None]:
 
 
 def check(trainer: Trainer, examples: Examples) -> tuple[float, dict[str, float]]:
-    """Measure the average weights by `held_losses`, then go on with the current ones."""
+    """Measure the average weights on held-out rows, then go on with the current ones."""
     now = {k: v.detach().clone() for k, v in trainer.network.state_dict().items()}
     trainer.network.load_state_dict(trainer.mean)
-    found = held_losses(trainer.network, trainer.task, examples)
+    found = trainer.held(examples)
     trainer.network.load_state_dict(now)
     return found
 

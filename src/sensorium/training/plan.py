@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ class Plan:
     threads: int = 0  # of one step, the faster of one and all cores when the pace was measured; 0: all
     own: float = 1.0  # weight of each modality's own head in the loss; the joint head has 1
     balance: str = "uniform"  # how the heads' losses become gradients: a word of BALANCES
+    matching: str = "softmax"  # the loss of pairs where modalities are matched: a word of MATCHINGS
+    memory: int = 0  # bytes that a step may hold of activations and similarities; 0: the batch at once
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +42,7 @@ class Examples:
     rows: Sequence[Row]
     targets: Mapping[str, Sequence[np.ndarray | np.generic | None]]
     weight: Mapping[str, np.ndarray] = field(default_factory=dict)  # column -> weight of each row in the loss
+    group: np.ndarray | None = None  # (n,) rows of equal number match each other; None: each only itself
 
     def batch(
         self, task: Task, index: Sequence[int] | np.ndarray, rows: Sequence[Row] | None = None
@@ -56,7 +59,8 @@ class Examples:
             weight[target.column] = (
                 torch.ones(len(index)) if w is None else torch.from_numpy(w[list(index)]).float()
             )
-        return Batch(parts=made.parts, rows=made.rows, targets=targets, known=known, weight=weight)
+        group = None if self.group is None else torch.from_numpy(self.group[list(index)])
+        return replace(made, targets=targets, known=known, weight=weight, group=group)
 
 
 def schedule(step: int, plan: Plan, steps: int) -> float:

@@ -16,9 +16,12 @@ from sensorium.network import Encoded, Network
 from sensorium.store import make_folder, write_bytes
 from sensorium.tasks import Task
 from sensorium.tokens import Batch
+from sensorium.training.answers import held_losses
 from sensorium.training.balance import balance_of
-from sensorium.training.losses import losses, told
+from sensorium.training.losses import Named, losses, told, total
+from sensorium.training.matching import held_matches, match_losses, match_vectors, matching_of
 from sensorium.training.plan import Examples, Plan, schedule
+from sensorium.training.replay import activation_bytes, chunks_for, refuse_batch_norm, replay
 from sensorium.types import InputError
 
 SAMPLE = 512  # training rows that are looked at without noise where a balance asks for it
@@ -56,10 +59,14 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             weight_groups(network, plan.decay), lr=plan.rate, betas=(0.9, 0.99), fused=True
         )
+        self.matching = matching_of(plan.matching)
+        if network.space is not None:
+            self.matching.begin(network.space, plan.batch)
         self.mean = {k: v.detach().clone() for k, v in network.state_dict().items()}
         self.step, self.steps, self.elapsed_s = 0, plan.steps, 0.0
         self.best, self.stale = math.inf, 0
         self.kept: dict[str, Tensor] = {}  # the average weights at `best`
+        self._row_bytes = 0  # activations of one row, measured at the first step that needs it
         self.balance = balance_of(plan.balance, network)
 
     def batches(self) -> Iterator[Batch]:
@@ -88,21 +95,30 @@ class Trainer:
         targets = {k: [v[i] for i in chosen] for k, v in self.examples.targets.items()}
         return Examples(rows=[rows[i] for i in chosen], targets=targets)
 
+    def held(self, examples: Examples) -> tuple[float, dict[str, float]]:
+        """Losses on held-out rows of the weights as they are: the one to stop by, and each by its name."""
+        if not self.task.targets:
+            return held_matches(self.network, self.task, examples, self.matching)
+        return held_losses(self.network, self.task, examples)
+
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Take one step; return the losses by head."""
         torch.manual_seed(self.plan.seed * 1_000_003 + self.step)
         rng = np.random.default_rng([self.plan.seed, self.step, 2])
         self.network.train()
-        encoded = self.network.encode(batch)
-        joint = self.network.fuse(encoded, random_subsets(encoded, rng, self.plan.drop))
-        answers = self.network.answer(self.balance.heard(encoded), joint)
-        found = losses(answers, batch, self.task, {n: e.present for n, e in encoded.items()})
         self.optimizer.zero_grad(set_to_none=True)
-        self.balance.backward(found, self.network, self.plan)
+        if self.plan.memory and not self.task.targets:
+            found = self._replayed(batch)
+        else:
+            found = self._found(batch, rng)
+            if found:  # rows that have nothing in common teach nothing
+                self.balance.backward(found, self.network, self.plan)
         nn.utils.clip_grad_norm_(self.network.parameters(), self.plan.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = schedule(self.step, self.plan, self.steps)
         self.optimizer.step()
+        if self.network.space is not None:
+            self.network.space.hold()
         self._average()
         self.step += 1
         values = {told(k): float(v.detach()) for k, v in found.items()}
@@ -111,6 +127,42 @@ class Trainer:
                 "the loss is no longer a number", got=values, fix="look for extreme numbers in the inputs"
             )
         return values
+
+    def _found(self, batch: Batch, rng: np.random.Generator) -> dict[Named, Tensor]:
+        """The losses of a batch that is encoded at once: of the heads, and of the shared space."""
+        encoded = self.network.encode(batch)
+        found: dict[Named, Tensor] = {}
+        if self.task.targets:
+            joint = self.network.fuse(encoded, random_subsets(encoded, rng, self.plan.drop))
+            answers = self.network.answer(self.balance.heard(encoded), joint)
+            found |= losses(answers, batch, self.task, {n: e.present for n, e in encoded.items()})
+        if self.network.space is not None:
+            vectors = match_vectors(self.network, encoded)
+            found |= match_losses(vectors, self.network.space, batch, self.matching)
+        return found
+
+    def _replayed(self, batch: Batch) -> dict[Named, Tensor]:
+        """The losses of a batch that is encoded in pieces, so that a step holds no more than the plan's memory."""
+        space, found = self.network.space, {}
+        assert space is not None, "a plan with a memory budget is for matching"
+        refuse_batch_norm(self.network)
+
+        def encode(part: Batch) -> dict[str, Tensor]:
+            return match_vectors(self.network, self.network.encode(part))
+
+        if not self._row_bytes:
+            self._row_bytes = activation_bytes(encode, batch)
+        chunks = chunks_for(
+            self.plan.memory, rows=batch.rows, row_bytes=self._row_bytes, width=self.network.shape.space,
+            names=len(space.names) + 2,
+        )  # fmt: skip
+
+        def loss(vectors: Mapping[str, Tensor]) -> Tensor:
+            found.update(match_losses(vectors, space, batch, self.matching, chunk=chunks.loss))
+            return total(found, self.plan) if found else torch.zeros(())
+
+        replay(encode, loss, batch, rows=chunks.encoder)
+        return found
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -1,0 +1,48 @@
+"""Vectors on disk: one row per input row, in order."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sensorium.store.runs import write_bytes
+from sensorium.types import InputError
+
+
+def write_vectors(
+    path: str | Path, ids: Sequence[str], vectors: Mapping[str, np.ndarray], errors: Sequence[str]
+) -> None:
+    """Write ids, a matrix for each modality, and why a row has no vector ("" where it has); .npz or .parquet.
+
+    vectors: name -> (rows, d) float32, zeros where a row lacks it. In a .npz file the arrays are `id`, `error` and one
+    named after each modality; in Parquet an empty cell stands for zeros. Nothing is pickled. Raises InputError.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        out = io.BytesIO()
+        named = {f"vector {n}" if n in ("id", "error") else n: v for n, v in vectors.items()}
+        np.savez(out, id=np.array(ids, str), error=np.array(errors, str), **named)
+        data = out.getvalue()
+    elif suffix == ".parquet":
+        data = _parquet(ids, vectors, errors)
+    else:
+        raise InputError(
+            "no such kind of vectors file", got=str(path), fix="end its name in .npz or .parquet"
+        )
+    write_bytes(path, data)
+
+
+def _parquet(ids: Sequence[str], vectors: Mapping[str, np.ndarray], errors: Sequence[str]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, object] = {"id": pa.array(list(ids)), "error": pa.array(list(errors))}
+    for name, matrix in vectors.items():
+        held = pa.list_(pa.float32(), matrix.shape[1])
+        cells = [row.tolist() if row.any() else None for row in matrix]
+        columns[f"vector {name}" if name in ("id", "error") else name] = pa.array(cells, held)
+    out = io.BytesIO()
+    pq.write_table(pa.table(columns), out)
+    return out.getvalue()
