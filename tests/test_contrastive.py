@@ -257,6 +257,17 @@ def test_right_answers_far_below_the_others_still_count():
     assert x.grad[1].abs().max() > 0.01
 
 
+@pytest.mark.parametrize("options", [{}, {"groups": torch.arange(64)}])
+def test_small_gradients_of_pairs_that_are_found_do_not_drown(options):
+    x = unit(64, 64)
+    scale = torch.tensor(100.0, dtype=torch.float64)
+    want = gradients(dense_nce, x, x, scale)
+    assert 0 < want[1].abs().max() < 1e-15
+    got = gradients(info_nce, x.detach().float(), x.detach().float(), scale.float(), **options)
+    for g, w in zip(got[1:], want[1:], strict=True):
+        torch.testing.assert_close(g.double(), w, rtol=1e-3, atol=1e-3 * float(w.abs().max()))
+
+
 def test_what_absent_rows_hold_does_not_matter():
     x, y = unit(11), unit(11, seed=1)
     want = gradients(info_nce, x[HERE], y[HERE], torch.tensor(6.0).double())

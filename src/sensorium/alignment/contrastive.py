@@ -223,17 +223,17 @@ def _once() -> None:
         )
 
 
-LSE, HIT, HITS, SUM, COUNT = range(
-    5
-)  # of the answers of a row: log-sum-exp; sum and number of the right; of all
+# Of the answers of a row: the largest logit, the sum of exponentials shifted by it; sum and number of the right logits,
+# and of all that count.
+TOP, TOTAL, HIT, HITS, SUM, COUNT = range(6)
 
 
 def _statistics(
     x: Tensor, y: Tensor, scale: Tensor, cells: _Cells, chunk: int
-) -> tuple[Float[Tensor, "5 row"], Float[Tensor, "5 column"]]:
-    """LSE, HIT, HITS, SUM, COUNT of the logits along each row and each column of the table."""
-    rows, columns = x.new_zeros(5, len(x)), x.new_zeros(5, len(y))
-    rows[LSE], columns[LSE] = -math.inf, -math.inf
+) -> tuple[Float[Tensor, "6 row"], Float[Tensor, "6 column"]]:
+    """TOP, TOTAL, HIT, HITS, SUM, COUNT of the logits along each row and each column of the table."""
+    rows, columns = x.new_zeros(6, len(x)), x.new_zeros(6, len(y))
+    rows[TOP], columns[TOP] = -math.inf, -math.inf
     for a, b in _spans(len(x) if len(y) else 0, chunk):
         logits = (x[a:b] * scale) @ y.T
         if cells.groups is None:
@@ -246,21 +246,34 @@ def _statistics(
             columns[COUNT] += b - a
         else:
             right, counts = cells.masks(a, b)
-            found = logits.masked_fill(~right, 0)
-            rows[HIT, a:b], rows[HITS, a:b], rows[COUNT, a:b] = found.sum(1), right.sum(1), counts.sum(1)
-            columns[HIT] += found.sum(0)
-            columns[HITS] += right.sum(0)
-            columns[COUNT] += counts.sum(0)
-            found = logits.masked_fill(~counts, 0)
-            rows[SUM, a:b] = found.sum(1)
-            columns[SUM] += found.sum(0)
+            for mask, total, number in ((right, HIT, HITS), (counts, SUM, COUNT)):
+                found = logits.masked_fill(~mask, 0)
+                rows[total, a:b], rows[number, a:b] = found.sum(1), mask.sum(1)
+                columns[total] += found.sum(0)
+                columns[number] += mask.sum(0)
+            del found
             logits.masked_fill_(~counts, -math.inf)
-        rows[LSE, a:b] = logits.logsumexp(1)
-        columns[LSE] = torch.logaddexp(columns[LSE], logits.logsumexp(0))
+        rows[TOP, a:b] = logits.amax(1)
+        rows[TOTAL, a:b] = (logits - _finite(rows[TOP, a:b, None])).exp_().sum(1)
+        top = logits.amax(0)
+        total = logits.sub_(_finite(top)).exp_().sum(0)
+        both = torch.stack([columns[:2], torch.stack([top, total])])
+        columns[:2] = _summed(both)
     if cells.groups is None:  # sums over all answers need no table
         rows[SUM] = (x * scale) @ y.sum(0)
         columns[SUM] = y @ (x.sum(0) * scale)
     return rows, columns
+
+
+def _finite(top: Tensor) -> Tensor:
+    """A shift that leaves rows without any answer at exponentials of zero."""
+    return top.masked_fill(top == -math.inf, 0)
+
+
+def _summed(parts: Float[Tensor, "part 2 row"]) -> Float[Tensor, "2 row"]:
+    """TOP and TOTAL over the parts of each row."""
+    top = parts[:, TOP].amax(0)
+    return torch.stack([top, (parts[:, TOTAL] * (parts[:, TOP] - _finite(top)).exp()).sum(0)])
 
 
 def _merged(columns: Tensor, across: dist.ProcessGroup | None) -> Tensor:
@@ -268,27 +281,29 @@ def _merged(columns: Tensor, across: dist.ProcessGroup | None) -> Tensor:
     if across is None:
         return columns
     every = stacked(columns, across)
-    merged = every.sum(0)
-    merged[LSE] = every[:, LSE].logsumexp(0)
-    return merged
+    return torch.cat([_summed(every[:, :2]), every[:, 2:].sum(0)])
 
 
 def _shares(found: Tensor, smoothing: float) -> Tensor:
     """Loss of each row that has a right answer, and 0 of the others."""
-    hit, spread = found[HIT] / found[HITS].clamp(min=1), found[SUM] / found[COUNT].clamp(min=1)
-    return torch.where(found[HITS] > 0, found[LSE] - (1 - smoothing) * hit - smoothing * spread, 0)
+    right, spread = found[HIT] / found[HITS].clamp(min=1), found[SUM] / found[COUNT].clamp(min=1)
+    gap = (1 - smoothing) * (found[TOP] - right) + (smoothing * (found[TOP] - spread) if smoothing else 0)
+    return torch.where(found[HITS] > 0, gap + found[TOTAL].log(), 0)
 
 
-def _pulls(found: Tensor, weight: Tensor, smoothing: float) -> Float[Tensor, "3 row"]:
-    """What a gradient needs of each row: its log-sum-exp less its log weight, and the pull of a right answer, of any."""
+def _pulls(found: Tensor, weight: Tensor, smoothing: float) -> Float[Tensor, "4 row"]:
+    """What a gradient needs of each row: shift and weight of its exponentials, pull of a right answer and of any.
+
+    Shift and sum are kept apart: their rounded sum would drown the small gradients of pairs that are already found.
+    """
     counted = torch.where(found[HITS] > 0, weight, 0)
-    lse = torch.where(found[HITS] > 0, found[LSE] - counted.log(), math.inf)
+    share = torch.where(found[HITS] > 0, counted / found[TOTAL], 0)
     right = counted * (1 - smoothing) / found[HITS].clamp(min=1)
-    return torch.stack([lse, right, counted * smoothing / found[COUNT].clamp(min=1)])
+    return torch.stack([_finite(found[TOP]), share, right, counted * smoothing / found[COUNT].clamp(min=1)])
 
 
 class _Softmax(torch.autograd.Function):
-    """Keeps x, y, the scale, and three numbers of each row and each column."""
+    """Keeps x, y, the scale, and four numbers of each row and each column."""
 
     @staticmethod
     def forward(
@@ -331,16 +346,16 @@ class _Softmax(torch.autograd.Function):
             if cells.groups is not None:
                 right, counts = cells.masks(a, b)
                 logits.masked_fill_(~counts, -math.inf)
-            p = (logits - row[0]).exp_()
-            p += logits.sub_(columns[0]).exp_()
+            p = (logits - row[0]).exp_().mul_(row[1])
+            p.addcmul_(logits.sub_(columns[0]).exp_(), columns[1])
             if cells.groups is None:
                 i, j = cells.pairs(a, b)
-                p[i, j] -= rows[1, a + i] + columns[1, j]
+                p[i, j] -= rows[2, a + i] + columns[2, j]
             else:
-                p -= torch.where(right, row[1] + columns[1], 0)
+                p -= (row[2] + columns[2]).mul_(right)
             if smoothing:
-                spread = row[2] + columns[2]
-                p -= spread if cells.groups is None else torch.where(counts, spread, 0)
+                spread = row[3] + columns[3]
+                p -= spread if cells.groups is None else spread.mul_(counts)
             return p
 
         dx, dy, ds, _ = _gradients(x, y, scale, None, ctx.chunk, pull, grad, ctx.needs_input_grad)
