@@ -45,16 +45,20 @@ class Axes:
 def axes(x: np.ndarray, dims: int = DIMS) -> Axes:
     """Learn the `dims` principal axes of (n, d) training rows, by a randomised SVD (arXiv:0909.4061 sec. 4.5)."""
     mean, spread = x.mean(0), x.std(0) + 1e-6
-    ready = ((x - mean) / spread).astype(np.float32)
-    most = min(dims, len(x) - 1, x.shape[1]) or 1
-    space = np.random.default_rng(0).normal(size=(x.shape[1], min(most + 50, *x.shape))).astype(np.float32)
-    for _ in range(3):
-        space = np.linalg.qr(ready.T @ (ready @ space))[0]
-    _, vectors = np.linalg.eigh(np.asarray((small := ready @ space).T @ small, np.float64))
-    basis = space @ vectors[:, ::-1][:, :most].astype(np.float32)
+    basis = _principal(((x - mean) / spread).astype(np.float32), min(dims, len(x) - 1, x.shape[1]) or 1)
     return Axes(
         mean=mean.astype(np.float32), spread=spread.astype(np.float32), basis=basis.astype(np.float16)
     )
+
+
+def _principal(ready, most: int) -> np.ndarray:
+    """Leading right singular vectors of a dense or sparse float32 (n, d), (d, most)."""
+    width = min(most + 50, *ready.shape)
+    space = np.random.default_rng(0).normal(size=(ready.shape[1], width)).astype(np.float32)
+    for _ in range(4):
+        space = np.linalg.qr(ready.T @ (ready @ space))[0]
+    small = np.asarray(ready @ space, np.float64)
+    return space @ np.linalg.eigh(small.T @ small)[1][:, ::-1][:, :most].astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -222,8 +226,6 @@ def fit_words(texts: Sequence[str], *, dims: int = DIMS, terms: int = TERMS) -> 
     Letters are counted where no word is: a language that does not part words still has its pairs of letters.
     Raises InputError where nothing can be counted.
     """
-    from sklearn.decomposition import TruncatedSVD
-
     found = vectorisers(texts, most=terms)
     kept = tuple(t for t in found if not t.letters) or tuple(found)
     if not kept:
@@ -232,13 +234,9 @@ def fit_words(texts: Sequence[str], *, dims: int = DIMS, terms: int = TERMS) -> 
             got=f"{len(texts)} texts",
             fix="give more rows, or leave the column out",
         )
-    counts = counted(kept, texts)
-    most = min(dims, min(counts.shape) - 1)
-    if most < 1:
-        parts = np.eye(counts.shape[1])
-    else:
-        parts = TruncatedSVD(most, n_iter=3, random_state=0).fit(counts).components_
-    made = Words(terms=kept, basis=parts.T.astype(np.float16))
+    counts = counted(kept, texts).astype(np.float32)
+    basis = _principal(counts, min(dims, *counts.shape))
+    made = Words(terms=kept, basis=basis.astype(np.float16))
     return made, made.features(texts)
 
 
