@@ -135,10 +135,11 @@ def test_looks_are_shares_of_valid_tokens(kind):
 def test_a_branch_is_a_text(kind):
     """Each node of a tree gives what reading its whole beginning gives."""
     decoder, (memory, _) = build(kind), example()
-    tree, number = prefix_tree(decoder, [(2, 3, 4), (2, 3), (5,), (2, 6, 7, 8), (5, 3)])
-    assert len(number) == 9
+    answers = [(2, 3, 4), (2, 3), (5,), (2, 6, 7, 8), (5, 3)]
+    tree, nodes = prefix_tree(decoder, answers)
+    assert len(tree.ids) == 9, "(), 2, 5, 23, 26, 53, 234, 267, 2678"
     told = decoder.logits(decoder.branches(memory, tree))
-    for beginning, node in number.items():
+    for beginning, node in [((), 0), *zip(answers, nodes.tolist(), strict=True)]:
         ids = torch.tensor([decoder.begin, *beginning]).expand(3, -1)
         torch.testing.assert_close(
             said(told[:, node]), said(decoder(memory, ids)[:, -1]), rtol=1e-4, atol=1e-4

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sensorium.tokens import Tokens
@@ -11,7 +11,7 @@ from sensorium.translation.decoder import FIRST, Decoder, Tree
 from sensorium.types import InputError
 
 NODES = 1024  # most beginnings that one pass scores
-NUMBERS = 2**24  # most logits that one pass makes (64 MiB)
+NUMBERS = 2**24  # about the most numbers of one kind that one pass makes (64 MiB)
 
 
 def constrained(
@@ -37,11 +37,12 @@ def joint(
     _check(decoder, asked)
     order = sorted(range(len(asked)), key=lambda i: asked[i])
     back = torch.tensor(order, device=memory.x.device).argsort()
-    rows = max(1, NUMBERS // (NODES * decoder.vocabulary))
-    starts = range(0, max(1, len(memory.x)), rows)
-    parts = [_cut(memory, slice(at, at + rows)) for at in starts]
-    groups = _groups([asked[i] for i in order])
-    return torch.cat([torch.cat([_scored(decoder, p, g) for g in groups], 1) for p in parts])[:, back]
+    trees = [prefix_tree(decoder, group) for group in _groups([asked[i] for i in order])]
+    each = max(decoder.vocabulary, memory.x[0:1].numel())  # of a node: its logits, or its way of looking
+    rows = max(1, NUMBERS // (max(len(tree.ids) for tree, _ in trees) * each))
+    parts = [_cut(memory, slice(at, at + rows)) for at in range(0, max(1, len(memory.x)), rows)]
+    told = [torch.cat([_scored(decoder, part, *tree) for tree in trees], 1) for part in parts]
+    return torch.cat(told)[:, back]
 
 
 def _check(decoder: Decoder, asked: list[tuple[int, ...]]) -> None:
@@ -82,10 +83,8 @@ def _groups(ordered: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
     return groups
 
 
-def prefix_tree(
-    decoder: Decoder, answers: Sequence[tuple[int, ...]]
-) -> tuple[Tree, dict[tuple[int, ...], int]]:
-    """Return the tree of all beginnings, whole answers included, level by level, and the node of each one."""
+def prefix_tree(decoder: Decoder, answers: Sequence[tuple[int, ...]]) -> tuple[Tree, Int[Tensor, " answer"]]:
+    """Return the tree of all beginnings, whole answers included, level by level, and the node of each answer."""
     found = {answer[:n] for answer in answers for n in range(len(answer) + 1)}
     nodes = sorted(found, key=lambda beginning: (len(beginning), beginning))
     number = {beginning: i for i, beginning in enumerate(nodes)}
@@ -95,19 +94,16 @@ def prefix_tree(
         parent=torch.tensor([number[b[:-1]] for b in nodes], device=device),
         depth=torch.tensor([len(b) for b in nodes], device=device),
     )
-    return tree, number
+    return tree, torch.tensor([number[a] for a in answers], device=device)
 
 
-def _scored(decoder: Decoder, memory: Tokens, answers: list[tuple[int, ...]]) -> Tensor:
+def _scored(decoder: Decoder, memory: Tokens, tree: Tree, leaf: Tensor) -> Tensor:
     """(batch, answers) log-probabilities out of one pass over their tree."""
-    tree, number = prefix_tree(decoder, answers)
     told = decoder.logits(decoder.branches(memory, tree)).float()
     whole = told.logsumexp(2)
     step = told[:, tree.parent, tree.ids.masked_fill(tree.depth == 0, decoder.end)] - whole[:, tree.parent]
     step = step.masked_fill(tree.depth == 0, 0)
-    end = told[:, :, decoder.end] - whole
-    leaf = torch.tensor([number[a] for a in answers], device=tree.ids.device)
-    total, node = end[:, leaf], leaf
+    total, node = (told[:, :, decoder.end] - whole)[:, leaf], leaf
     for _ in range(int(tree.depth.max())):  # from the leaves to the root, which adds nothing
         total, node = total + step[:, node], tree.parent[node]
     return total

@@ -107,7 +107,7 @@ class Decoder(nn.Module, ABC):
     def step(self, state: Any, ids: Int[Tensor, " lines"]) -> tuple[Float[Tensor, "lines vocabulary"], Any]:
         """Take one more id for each line; return the logits of the next one and the state, changed in place.
 
-        Without dropout and without gradients, whatever the mode.
+        Without gradients, and to be called in eval mode.
         """
 
     def check_room(self, steps: int) -> None:

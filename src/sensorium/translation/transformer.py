@@ -234,7 +234,7 @@ class TextDecoder(Decoder):
     def step(
         self, state: Cache, ids: Int[Tensor, " lines"]
     ) -> tuple[Float[Tensor, "lines vocabulary"], Cache]:
-        """Take one id for each line; in eval mode, since nothing is dropped here. See `Decoder.step`."""
+        """Take one id for each line. See `Decoder.step`."""
         at = state.length
         if at >= state.past.shape[3]:
             raise InputError("the cache is full", got=f"{at} ids", fix="give `start` more room")
