@@ -1,6 +1,7 @@
 """The index: nearest by any modality, words, filters, both engines, bad input."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -276,6 +277,13 @@ def test_lance_finds_nearly_all_and_keeps_up_with_changes(tmp_path):
     assert index.recall({"a": queries}).value >= 0.99
     assert index.recall({"a": queries}, engine="exact").value == 1.0
     assert index.search({"a": queries[:1]}, k=3) == index.search({"a": queries[:1]}, k=3, engine="exact")
+    poor = replace(index.manifest.near["a"], probes=1, candidates=10)
+    index._near[poor.name] = lance.Approximate(index._place, poor)
+    few, exact = (index.search({"a": queries}, k=10, engine=e) for e in ("lance", "exact"))
+    shared = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(ids(few), ids(exact), strict=True)])
+    assert index.recall({"a": queries}).value == pytest.approx(shared)
+    assert shared < 0.95, "what is measured can be bad"
+    index._near.clear()
     index.delete(range(0, 10))
     index.add(["new"], {"a": whole[:1]})
     index.add([11], {"a": -whole[:1]})
@@ -289,6 +297,19 @@ def test_lance_finds_nearly_all_and_keeps_up_with_changes(tmp_path):
     index.compact()
     assert index.engine == "exact", "few vectors are searched exactly"
     assert not list((tmp_path / "i").glob("*.lance"))
+
+
+@needs_lance
+@pytest.mark.parametrize(("ladder", "kept"), [(((64, 400),), {"a"}), (((1, 11),), set())])
+def test_an_approximate_index_is_kept_where_it_is_good_enough(tmp_path, monkeypatch, ladder, kept):
+    monkeypatch.setattr(lance, "ABOVE", 300)
+    monkeypatch.setattr(lance, "LADDER", ladder)
+    rng = np.random.default_rng(8)
+    index = Index.create(tmp_path / "i", spaces={"a": 16, "b": 16})
+    index.add(range(400), {"a": unit(rng, 400), "b": unit(rng, 400)}, present={"b": np.arange(400) < 200})
+    index.compact()
+    assert set(index.manifest.near) == kept, "and only for what is large enough"
+    assert len(list((tmp_path / "i").glob("*.lance"))) == len(kept)
 
 
 @needs_lance

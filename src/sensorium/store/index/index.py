@@ -177,7 +177,7 @@ class Index:
         """Drop deleted rows, find the modalities' means unless they were given, build what speeds search up.
 
         engine: "auto" builds an approximate index of modalities with more than 50 000 vectors where LanceDB is installed,
-        "lance" always, "exact" never. Readers see the old state until all is done. Raises InputError.
+        and keeps it where it finds 99 % of the ten nearest; "lance" always does, "exact" never. Readers see the old state until all is done. Raises InputError.
         """
         _known_engine(engine)
         with self._mutex, self._place.writing():
@@ -249,15 +249,12 @@ class Index:
     def recall(self, query: Query, *, answer: str | None = None, k: int = 10, engine: str = "auto") -> Recall:
         """How many of the `k` exact answers the search finds; 1 where the search is exact. Raises InputError."""
         used = self.engine if engine == "auto" else engine
-        ids = [
-            [[h.id for h in hits] for hits in self.search(query, answer=answer, k=k, engine=e)]
+        found, truth = (
+            [{h.id for h in hits} for hits in self.search(query, answer=answer, k=k, engine=e)]
             for e in (used, "exact")
-        ]
-        numbers = {
-            name: i for i, name in enumerate(sorted({i for rows in ids[1] for row in rows for i in row}))
-        }
-        found, truth = ([[numbers.get(i, -1) for i in row] for row in rows] for rows in ids)
-        return Recall(value=lance.recall_of(found, truth), k=k, queries=len(truth), engine=used)
+        )
+        right, total = sum(len(f & t) for f, t in zip(found, truth, strict=True)), sum(map(len, truth))
+        return Recall(value=right / total if total else 1.0, k=k, queries=len(truth), engine=used)
 
     def _view(self) -> View:
         """The view after the last acknowledged write."""

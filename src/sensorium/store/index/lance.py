@@ -18,6 +18,7 @@ from sensorium.types import InputError
 
 ABOVE = 50_000  # vectors of a modality from which on an index is built by itself
 AIM = 0.995  # recall of ten on vectors of the index; a little above what is promised for others
+ENOUGH = 0.99  # recall below which exact search is the better choice
 LADDER = (
     (8, 100),
     (16, 100),

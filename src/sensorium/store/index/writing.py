@@ -106,7 +106,9 @@ def build(place: Place, view: View, engine: str) -> dict[str, Near]:
         if len(space) and (engine == "lance" or len(space) > lance.ABOVE):
             label = f"near-{view.manifest.generation:08d}-{number}"
             alive = np.ones(len(space), bool)  # compaction has just dropped the others
-            found[name] = lance.build(place, label, space, alive, _sample(view))
+            near = lance.build(place, label, space, alive, _sample(view))
+            if engine == "lance" or near.recall >= lance.ENOUGH:
+                found[name] = near
     return found
 
 
