@@ -2,6 +2,7 @@
 
 from sensorium.api.matching import Matcher
 from sensorium.api.model import Model, load
+from sensorium.api.searching import Finder, Found, create_index, open_index, previews
 from sensorium.store import read
 
-__all__ = ["Matcher", "Model", "load", "read"]
+__all__ = ["Finder", "Found", "Matcher", "Model", "create_index", "load", "open_index", "previews", "read"]

@@ -4,7 +4,7 @@ import json
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,52 +12,27 @@ import torch
 
 import sensorium
 from sensorium.api.blend import Facts, fit_blend, weigh
-from sensorium.api.initial import inherited, initial, take_over
+from sensorium.api.initial import initial, take_over
 from sensorium.api.mirror import mirrored
 from sensorium.api.missing import folder_or_temporary
+from sensorium.api.naming import by_names, by_shots, numbered, sentences, worded
+from sensorium.api.opening import Things, Wanted, plan_match
 from sensorium.api.pairs import Say, cut_groups, decoded, groups, readable, sorted_out, spread
-from sensorium.api.persist import MatchState, described, norm_for, read_match, write_match
+from sensorium.api.persist import MatchState, described, fingerprint_of, norm_for, read_match, write_match
 from sensorium.api.planning import MINUTES, planned
-from sensorium.api.prepare import rates_of, surveyed, with_texts
+from sensorium.api.prepare import with_texts
 from sensorium.api.retrieving import figures, verdict
 from sensorium.api.shown import searches
 from sensorium.api.unlearned import ailments
-from sensorium.data import Decoder, Row
+from sensorium.data import Decoder
 from sensorium.network import SIZES, Network
 from sensorium.report import write_report
 from sensorium.store import Table, lock, read, read_json, read_jsonl, remove, write_json
-from sensorium.tasks import Column, Task, as_number, blank, infer_carrier, infer_columns
+from sensorium.tasks import blank, label
 from sensorium.training import MATCHINGS, Examples, Placed, Plan, Trainer, run, threads, vectors_of
-from sensorium.types import InputError, Limits
+from sensorium.types import InputError, Limits, Prediction
 
 HELD = 1024  # rows that a validation during training compares
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
-    """What the user asked for; two fits that ask the same continue each other."""
-
-    match: tuple[str, ...]
-    columns: Mapping[str, str] | None = None
-    size: str | None = None
-    seed: int = 0
-    minutes: float | None = None
-    epochs: int | None = None
-    loss: str = "softmax"
-    batch: int = 0
-    memory: int = 0
-    init: str | None = None
-    lock: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Things:
-    """Rows to learn from or to measure on: decoded, with what they hold and which belong together."""
-
-    table: Table
-    rows: Sequence[Row]
-    group: np.ndarray  # (n,)
-    same: Mapping[str, np.ndarray]  # column -> (n,) number of the thing in it, -1 for none
 
 
 def _silent(stage: str, done: float, text: str) -> None:
@@ -203,7 +178,7 @@ class Matcher:
             parents = {"fit": wide.parent, "held": other.parent}
         say("look", 0.0, f"{len(train)} training and {len(check)} validation rows")
         self.start = initial(self.asked.init)
-        self.task, self.rates, more = self._plan_task(train)
+        self.task, self.rates, more = plan_match(train, self.asked, self.limits, self.start)
         fit, lost = self._things(
             train, parents["fit"], folder / "quarantine.jsonl", say, "read training rows"
         )
@@ -229,36 +204,6 @@ class Matcher:
                 fix="give rows that differ",
             )
         return fit, held_things, lost, remarks + more
-
-    def _plan_task(self, train: Table) -> tuple[Task, dict[str, float], list[str]]:
-        spoken = dict(self.asked.columns or {})
-        for name in self.asked.match:
-            # Few different words are classes for a target; here they are words.
-            said = [c for c in train.cells(name) if not blank(c)]
-            words = bool(said) and sum(as_number(c) is None for c in said) > len(said) / 2
-            if name not in spoken and words and infer_carrier(train, name) == "table":
-                spoken[name] = "text"
-        columns, remarks = infer_columns(
-            train, targets=[], inputs=self.asked.match,
-            spoken={k: v for k, v in spoken.items() if k in self.asked.match}, group=None,
-        )  # fmt: skip
-        if len(columns) < 2:
-            raise InputError(
-                "fewer than two of the columns hold anything to match",
-                got=[c.name for c in columns],
-                fix="fill the cells, or name other columns",
-            )
-        rates, more = rates_of(train, columns, self.limits)
-        decoder = Decoder(train, limits=self.limits, rates=rates)
-        fields = [c for c in columns if c.carrier == "table"]
-        rest = [c for c in columns if c.carrier != "table"]
-        modalities = [*surveyed(train, rest, decoder, self.asked.seed)] if rest else []
-        for column in fields:  # each matched by itself, not as one
-            alone = Column(name=column.name, carrier="table", given=column.given)
-            made = surveyed(train, [alone], decoder, self.asked.seed)[0]
-            modalities.append(replace(made, name=column.name))
-        names = tuple(m.name for m in modalities)
-        return Task(modalities=inherited(modalities, self.start), match=names), rates, remarks + more
 
     def _things(
         self, table: Table, parent: np.ndarray, quarantine: Path | None, say: Say, stage: str
@@ -371,6 +316,48 @@ class Matcher:
                 why[i] = "the row has none of the matched columns"
         return table.ids, folded, why
 
+    def predict(
+        self, data: object, labels: Sequence[str] = (), *, templates: Sequence[str] | None = None, shots: object = None,
+        target: str | None = None, say: Say = _silent,
+    ) -> list[Prediction]:  # fmt: skip
+        """Sort every row, in order, among classes that no training named (zero-shot), or by a few labelled rows (few-shot).
+
+        labels: names of the classes, as the matched texts would say them; () takes those of the shots. templates: sentences with
+        `{}` for the name. shots: a table of labelled rows, whose column `target` holds the class. Raises InputError.
+        """
+        few = None if shots is None else read(shots)
+        if few is not None and target is None:
+            raise InputError(
+                "labelled rows need a column of labels", got=few.columns, fix="name it as target"
+            )
+        cells = [] if few is None else list(few.cells(str(target)))
+        names = list(labels) or sorted({label(c) for c in cells if not blank(c)})
+        said = sentences(self.task, names, templates)
+        texts = {m: self._encoded(sets) for m, sets in said.items()}
+        if few is None:
+            named = by_names(names, texts)
+        else:
+            known = self.embed(few, say=say)[1]
+            named = by_shots(names, texts, known, numbered(cells, names))
+        ids, vectors, errors = self.embed(data, say=say)
+        chance, here = named.answer(vectors)
+        found = []
+        for i, name in enumerate(ids):
+            error = errors[i] or ("" if here[i] else "the row has none of the columns that can be sorted")
+            if error:
+                found.append(Prediction(id=name, error=error.replace("\n", " ")))
+                continue
+            told = {c: float(p) for c, p in zip(named.names, chance[i], strict=True)}
+            found.append(Prediction(id=name, value=named.names[int(chance[i].argmax())], probabilities=told))
+        return found
+
+    def _encoded(self, sets: Sequence[Sequence[str]]) -> np.ndarray:
+        """Vectors of sentences: classes x templates -> (classes, templates, d)."""
+        words = worded(self.task)
+        flat = [text for one in sets for text in one]
+        vectors = self.embed(Table(data={words.column: flat}))[1][words.name]
+        return vectors.reshape(len(sets), -1, vectors.shape[1])
+
     def _story(
         self, table: Table, fit: Things, held: Things, lost: int, remarks: Sequence[str]
     ) -> dict[str, object]:
@@ -407,6 +394,16 @@ class Matcher:
             "precision": "float32", "threads": torch.get_num_threads(), "seed": self.plan.seed, "minutes": self.asked.minutes,
             "loss": self.plan.matching, "training_seconds": round(trained_s, 1), "seconds": round(took_s, 1), "stopped": why,
         }  # fmt: skip
+
+    @property
+    def width(self) -> int:
+        """Numbers of a vector of `embed` in the coordinated space."""
+        linear = 0 if self.blend.space is None or self.blend.share >= 1 else len(self.blend.space.roots)
+        return (self.network.shape.space if self.blend.share > 0 else 0) + linear
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of all that makes vectors: those of two matchers can be compared only where it is the same."""
+        return fingerprint_of(self._state())
 
     def save(self, run_folder: str | Path) -> None:
         """Write the matcher as a run folder. Raises InputError where that is not possible."""

@@ -1,9 +1,12 @@
 """A model as files: what a run folder holds of it, and how it comes back. JSON and safetensors, never a pickle."""
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
@@ -76,6 +79,19 @@ def write_match(folder: Path, model: MatchState, mark: Mapping[str, object], *, 
         write_bytes(folder / "blend.safetensors", save_arrays(arrays))
     told = {"match": list(model.task.match), "blend": blend}
     write_json(folder / "model.json", {**_common(model, mark, complete=complete), **told})
+
+
+def fingerprint_of(model: MatchState) -> str:
+    """SHA-256 (hex) of the weights, the blend and the modalities."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.network.state_dict().items()):
+        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    told, arrays = model.blend.packed()
+    for name, array in sorted(arrays.items()):
+        digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+    options = [[m.name, m.column, m.carrier, m.options] for m in model.task.modalities]
+    digest.update(json.dumps([told, options], sort_keys=True, default=str).encode())
+    return digest.hexdigest()
 
 
 def _write_weights(folder: Path, network: Network) -> None:

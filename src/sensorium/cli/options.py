@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import fields
 
 from sensorium import __version__
+from sensorium.cli.finding import CARRIERS, embed, index, search
 from sensorium.cli.verbs import (
     TARGETS,
     demo,
@@ -29,6 +30,7 @@ start here:
   sensorium demo                                           five minutes, nothing to prepare
   sensorium fit TABLE.csv --target COLUMN -o RUN           then open RUN/report.html
   sensorium predict RUN NEW.csv -o predictions.csv
+  sensorium fit TABLE.csv --match photo,caption -o RUN     then `index` and `search`
   sensorium VERB --help
 
 exit codes: 0 fine; 1 no row could be answered; 2 a mistake that you can mend, told on stderr and with --json
@@ -51,6 +53,11 @@ Measures rows that were not trained on: those marked test where the table has so
     "explain": """sensorium explain run reviews.csv --row 7
 
 Writes a page that shows it on the picture, the sound, the text: RUN/explain-7.html.""",
+    "embed": "sensorium embed run catalog.csv -o vectors.npz",
+    "index": "sensorium index run catalog.csv -o catalog",
+    "search": """sensorium search catalog --text "a red kettle" -k 5
+  sensorium search catalog --image photo.jpg --text "in red" --where "price < 20"
+  sensorium search catalog queries.csv --query caption -k 10 -o ranks.csv""",
     "report": "sensorium report run",
     "doctor": "sensorium doctor --json",
 }
@@ -166,6 +173,66 @@ def _use_options(verb: argparse.ArgumentParser) -> None:
     _limits(verb)
 
 
+def _named_options(verb: argparse.ArgumentParser) -> None:
+    """Of a run of `--match`: answers by names and by a few rows."""
+    add = verb.add_argument
+    add("--labels", metavar="A,B", help="with a run of --match: sort rows among these names (zero-shot)")
+    add(
+        "--templates",
+        metavar="TEXT",
+        help='sentence around a name, "a photo of {}", or a JSON list of several',
+    )
+    add("--shots", metavar="DATA", help="with a run of --match: a few labelled rows to learn from (few-shot)")
+    add("--target", metavar="COL", help="the column of --shots that holds the labels")
+
+
+def _finding_verbs(verbs) -> None:
+    """Vectors, an index, searches."""
+    vectors = _verb(verbs, "embed", embed)
+    _use_options(vectors)
+    vectors.add_argument("-o", "--out", required=True, metavar="FILE", help="vectors: .npz or .parquet")
+    vectors.add_argument(
+        "--space", default="coordinated", choices=("coordinated", "joint"),
+        help="a vector for each input (default), or one for all that a row has",
+    )  # fmt: skip
+    made = _verb(verbs, "index", index)
+    _use_options(made)
+    made.add_argument(
+        "-o",
+        "--out",
+        required=True,
+        metavar="INDEX",
+        help="folder or s3:// address; an index there is added to",
+    )
+    made.add_argument("--delete", action="store_true", help="delete the rows with the ids of DATA instead")
+    asked = _verb(verbs, "search", search)
+    add = asked.add_argument
+    add("index", metavar="INDEX", help="folder that `index` wrote")
+    add("queries", metavar="QUERIES", nargs="?", help="a table of queries, with --query and -o")
+    for carrier in CARRIERS:
+        add(f"--{carrier}", metavar="TEXT" if carrier == "text" else "FILE", help=f"look for this {carrier}")
+    add(
+        "--ask",
+        action="append",
+        default=[],
+        metavar="COL=VALUE",
+        help="look for a value of this column; repeatable",
+    )
+    add("--query", metavar="COL", help="the column of QUERIES that asks")
+    add("--answer", metavar="COL", help="find by this column (default: whichever fits best)")
+    add(
+        "--words",
+        metavar="TEXT",
+        help="look words up as they are written; beside a query both orders are merged",
+    )
+    add("--where", metavar="CONDITION", help="only rows like this: 'price < 10 and colour = \"red\"'")
+    add("-k", type=int, default=10, metavar="N", help="how many (default: 10)")
+    add("--run", metavar="RUN", help="the run that made the index (default: where it was)")
+    add("--split", metavar="NAME", help="only the QUERIES of this split")
+    add("-o", "--out", metavar="FILE", help="the page (default: INDEX-search.html); for QUERIES a .csv")
+    _limits(asked)
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     about = "Any columns in, any column out: one honest model for tables of any media."
@@ -183,13 +250,18 @@ def parser() -> argparse.ArgumentParser:
         "--sets", type=float, nargs="?", const=0.9, metavar="LEVEL",
         help="add what each answer is among with this certainty: .8, .9 (default) or .95",
     )  # fmt: skip
+    _named_options(asked)
     asked.add_argument(
         "--abstain",
         type=float,
         metavar="RISK",
         help="leave rows unanswered so that at most this share is wrong",
     )
-    _use_options(_verb(verbs, "evaluate", evaluate))
+    measured = _verb(verbs, "evaluate", evaluate)
+    _use_options(measured)
+    measured.add_argument(
+        "--by", metavar="COL", help="with a run of --match: rows that are equal in it belong together"
+    )
     _use_options(_verb(verbs, "interactions", interactions))
     why = _verb(verbs, "explain", explain)
     _use_options(why)
@@ -198,6 +270,7 @@ def parser() -> argparse.ArgumentParser:
     )
     why.add_argument("--answer", metavar="CLASS", help="explain this class instead of the likeliest")
     why.add_argument("-o", "--out", metavar="FILE", help="the page (default: RUN/explain-N.html)")
+    _finding_verbs(verbs)
     _verb(verbs, "report", report).add_argument("run", metavar="RUN", help="folder that `fit` wrote")
     _verb(verbs, "doctor", doctor)
     _verb(verbs, "version", version)

@@ -3,11 +3,13 @@
 import argparse
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sensorium import __version__
 from sensorium.cli.asked import columns_of, limits_of, memory_of, split_names
+from sensorium.cli.finding import named_answers
+from sensorium.cli.runs import answering, lacking, must_be_finished, trained_on
 from sensorium.cli.screen import (
     duration,
     explanation_lines,
@@ -89,17 +91,33 @@ def _match_lines(metrics: Mapping, run: str) -> list[str]:
 def predict(args: argparse.Namespace) -> None:
     """Answer every row of a table: sensorium predict RUN DATA -o predictions.csv."""
     limits = limits_of(args.limit)
-    from sensorium.api import load, read
+    from sensorium.api import Model, load, read
     from sensorium.store import write_predictions
 
     must_be_finished(args.run)
+    if args.labels or args.shots:
+        said = named_answers(args, limits)
+        classes = tuple(next((p.probabilities for p in said if p.probabilities), {}))
+        write_predictions(Path(args.out), said, classes=classes)
+        args.progress.close()
+        _answered(args, said, [])
+        return
     model, table = load(args.run, limits=limits), read(args.data, split=args.split)
+    if not isinstance(model, Model):
+        raise InputError(
+            "a run that matches columns answers by names",
+            got=args.run,
+            fix='name classes: --labels "cat,dog"',
+        )
     found = model.predict(table, sets=args.sets, abstain=args.abstain, say=args.progress)
     write_predictions(Path(args.out), found, classes=model.classes, sets=args.sets is not None)
     args.progress.close()
+    _answered(args, found, lacking(model, table))
+
+
+def _answered(args: argparse.Namespace, found: Sequence, notes: Sequence[str]) -> None:
     bad = [p for p in found if p.error]
-    lines = [f"{args.out}: {len(found)} rows, {len(bad)} of them with an error instead of an answer"]
-    lines += lacking(model, table)
+    lines = [f"{args.out}: {len(found)} rows, {len(bad)} of them with an error instead of an answer", *notes]
     lines += [f"  {p.id}: {p.error[:200]}" for p in bad[:3]] + ["  ..."] * (len(bad) > 3)
     tell(args, {"rows": len(found), "errors": len(bad), "file": args.out}, lines)
     if len(bad) == len(found):
@@ -109,11 +127,17 @@ def predict(args: argparse.Namespace) -> None:
 def evaluate(args: argparse.Namespace) -> None:
     """Measure a model: figures with intervals, each input alone, every subset."""
     limits = limits_of(args.limit)
-    from sensorium.api import load
+    from sensorium.api import Matcher, load
 
     described = must_be_finished(args.run)
     model = load(args.run, limits=limits)
     table, split, which = _measured(args)
+    if isinstance(model, Matcher):
+        found = model.evaluate(table, by=args.by, say=args.progress)
+        args.progress.close()
+        flattered = trained_on(described, args.fingerprint, split)
+        tell(args, found, [f"{args.data}: {which}", *flattered, *found["verdict"], *retrieval_lines(found)])  # type: ignore[misc]
+        return
     metrics = model.evaluate(table, say=args.progress)
     args.progress.close()
     notes = [
@@ -133,7 +157,7 @@ def interactions(args: argparse.Namespace) -> None:
     from sensorium.store import write_json
 
     described = must_be_finished(args.run)
-    model = load(args.run, limits=limits)
+    model = answering(load(args.run, limits=limits), args.run)
     table, split, which = _measured(args)
     found = model.interactions(table, say=args.progress)
     found = {"data": args.data, "split": split or "all", **found}
@@ -151,7 +175,7 @@ def explain(args: argparse.Namespace) -> None:
     from sensorium.report import write_explanation
 
     must_be_finished(args.run)
-    model = load(args.run, limits=limits)
+    model = answering(load(args.run, limits=limits), args.run)
     table, _, _ = _measured(args)
     found = model.explain(table, args.row, answer=args.answer, say=args.progress)
     page = write_explanation(
@@ -170,35 +194,6 @@ def _measured(args: argparse.Namespace) -> tuple:
     split = args.split or ("test" if test is not None and len(test) else "")
     args.fingerprint = table.fingerprint()
     return read(table, split=split or None), split, f"the rows of split {split!r}" if split else "all rows"
-
-
-def must_be_finished(run: str) -> Mapping:
-    """The description of a run. Raises InputError for one that was killed: its weights are not those it learned."""
-    from sensorium.store import read_json
-
-    path = Path(run) / "model.json"
-    described = read_json(path) if path.is_file() else {}  # `load` says what is wrong with another folder
-    if isinstance(described, Mapping) and described.get("complete") is False:
-        raise InputError(
-            "the run is not finished", got=run, fix="the `sensorium fit` that began it, typed again, goes on"
-        )
-    return described if isinstance(described, Mapping) else {}
-
-
-def trained_on(described: Mapping, fingerprint: str, split: str) -> list[str]:
-    """A line where the rows that are measured are those of training."""
-    mark = described.get("mark")
-    same = isinstance(mark, Mapping) and mark.get("data") == fingerprint
-    if not same or split in ("test", "valid"):
-        return []
-    return ["these rows, or most of them, are those that it was trained on: the figures flatter it"]
-
-
-def lacking(model, table) -> list[str]:
-    """A line where the table lacks input columns: that is allowed, but a renamed column looks the same."""
-    wanted = dict.fromkeys(c for m in model.task.modalities for c in m.column.split("\n"))
-    gone = [c for c in wanted if c not in table.columns]
-    return [f"no column {', '.join(gone)}: counted as empty in every row"] if gone else []
 
 
 def doctor(args: argparse.Namespace) -> None:
