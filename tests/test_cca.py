@@ -178,6 +178,26 @@ def test_too_few_rows_for_a_choice():
     assert np.isfinite(space.vectors("x", x)).all()
 
 
+def test_a_modality_that_would_be_lost_by_holding_out():
+    """It stands beside another one in a single group, which may be held out."""
+    x, y = planted([0.9, 0.5], 60)
+    rows, few = np.arange(60), np.full(60, -1)
+    for seed in range(6):
+        few[:] = -1
+        few[seed] = seed
+        space = choose_cca(
+            {"x": x, "y": y, "z": y}, {"x": rows, "y": rows, "z": few}, seed=seed, shrinkages=(0.1, 0.5)
+        )
+        assert np.isfinite(space.vectors("z", y)).all()
+
+
+def test_what_never_varies_has_no_vector():
+    x, y = planted([0.95] * 4, 60)
+    space = choose_cca({"x": x, "y": y, "z": np.ones((60, 3))})
+    assert not space.vectors("z", np.ones((60, 3))).any()
+    assert found_at_ten(space, "x", x, "y", y) > 0.5
+
+
 def test_length_one_and_the_middle_is_zero():
     x, y = planted([0.9, 0.5], 100)
     space = fit_cca({"x": x, "y": y})
@@ -220,7 +240,7 @@ def test_constant_columns_and_single_rows():
             {"x": np.array([0, -1]), "y": np.array([-1, 0])},
             "never stands beside",
         ),
-        ({"x": np.eye(3), "y": np.eye(3)}, {"x": np.arange(3), "y": np.full(3, -1)}, "no row to learn from"),
+        ({"x": np.eye(3), "y": np.eye(3)}, {"x": np.arange(3), "y": np.full(3, -1)}, "never stands beside"),
     ],
 )
 def test_bad_input(vectors, places, wrong):

@@ -84,8 +84,10 @@ def fit_cca(
     places row i of every modality belongs together. A thing that stands in several rows (a picture beside each of its
     captions) is kept once and counted as often.
     shrinkage: from 0 to below 1, one or by modality: the covariance C becomes (1 - s) C + s m I, m its mean eigenvalue,
-    and cross-covariances lose as much. Zero is the textbook's and needs more rows than columns. Raises InputError for fewer than two modalities, vectors that are not
-    finite, a modality that meets no other one, or a covariance that cannot be inverted.
+    and cross-covariances lose as much. Zero is the textbook's and needs more rows than columns. power: of the
+    correlations by which components are weighed. dims: most components.
+    Raises InputError for fewer than two modalities, vectors that are not finite, a modality that meets no other one, or a
+    covariance that cannot be inverted.
     """
     moments = _Moments.of(vectors, _places(vectors, places))
     each = shrinkage if isinstance(shrinkage, Mapping) else dict.fromkeys(moments.mean, shrinkage)
@@ -101,18 +103,20 @@ def choose_cca(
     group: (rows,) which rows belong together; a group is held out as a whole, and a right answer is one of the group.
     The choice has the lowest mean logarithm of the rank of the best right answer among the held-out things, over all
     pairs of modalities that meet, both ways. Shrinkage is searched modality by modality, from the middle. The space is
-    then fitted on all rows. Where fewer than eight groups have two modalities nothing can be chosen: the strongest
-    shrinkage and power one are taken. Raises InputError as `fit_cca`.
+    then fitted on all rows. Where fewer than eight groups have two modalities, or a modality would meet no other one
+    without those held out, nothing can be chosen: the strongest shrinkage and power one are taken. Raises InputError as
+    `fit_cca`.
     """
     places = _places(vectors, places)
     rows = len(next(iter(places.values())))
     group = np.arange(rows) if group is None else group
     held = _held_out(places, group, seed)
     middle = sorted(shrinkages)[len(shrinkages) // 2]
-    if not held.any():
-        return fit_cca(vectors, places, shrinkage=max(shrinkages), dims=dims)
-    moments = _Moments.of(vectors, {n: np.where(held, -1, p) for n, p in places.items()})
+    kept = {n: p[~held] for n, p in places.items()}
     check = _Check.of(vectors, {n: p[held] for n, p in places.items()}, group[held])
+    if not check.pairs or any(lonely(kept)):
+        return fit_cca(vectors, places, shrinkage=max(shrinkages), dims=dims)
+    moments = _Moments.of(vectors, kept)
     best = _solved(moments, dict.fromkeys(moments.mean, middle), powers[0], dims)
     cost, best = _best_power(best, check, powers)
     for name in moments.mean:
@@ -122,6 +126,12 @@ def choose_cca(
                 found, tried = _best_power(tried, check, powers)
                 cost, best = (found, tried) if found < cost else (cost, best)
     return fit_cca(vectors, places, shrinkage=best.shrinkage, power=best.power, dims=dims)
+
+
+def lonely(places: Places) -> list[str]:
+    """Modalities that no row has beside another one."""
+    here = np.stack([p >= 0 for p in places.values()])
+    return [name for name, own in zip(places, here, strict=True) if not (here.sum(0)[own] > 1).any()]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,10 +145,14 @@ class _Moments:
     @classmethod
     def of(cls, vectors: Vectors, places: Places) -> "_Moments":
         mean, own, cross = {}, {}, {}
+        if alone := lonely(places):
+            raise InputError(
+                "a modality never stands beside another one",
+                got=alone,
+                fix="give rows that have both, or leave it out",
+            )
         for name, x in vectors.items():
             often = np.bincount(places[name][places[name] >= 0], minlength=len(x)).astype(np.float64)
-            if not often.any():
-                raise InputError("a modality has no row to learn from", got=name, fix="leave it out")
             mean[name] = often @ x / often.sum()
             centred = (x - mean[name]) * np.sqrt(often / often.sum())[:, None]
             own[name] = centred.T @ centred
@@ -146,13 +160,6 @@ class _Moments:
             both = (places[a] >= 0) & (places[b] >= 0)
             if both.any():
                 cross[a, b] = _cross(vectors[a], vectors[b], places[a][both], places[b][both])
-        for name in vectors:
-            if not any(name in pair for pair in cross):
-                raise InputError(
-                    "a modality never stands beside another one",
-                    got=name,
-                    fix="give rows that have both, or leave it out",
-                )
         return cls(mean=mean, own=own, cross=cross)
 
 
@@ -186,7 +193,8 @@ def _solved(moments: _Moments, shrinkage: Mapping[str, float], power: float, dim
 def _root(name: str, own: np.ndarray, shrinkage: float) -> np.ndarray:
     """Lower Cholesky factor of a shrunk covariance."""
     ready = own.copy()  # (1 - s) C + s m I, but for the factor 1 - s, which the cross-covariances share
-    ready[np.diag_indices(len(own))] += shrinkage / (1 - shrinkage) * np.trace(own) / len(own)
+    mean = np.trace(own) / len(own) or 1.0  # a modality that never varies gets vectors of zero
+    ready[np.diag_indices(len(own))] += shrinkage / (1 - shrinkage) * mean
     try:
         return np.linalg.cholesky(ready)
     except np.linalg.LinAlgError as error:
