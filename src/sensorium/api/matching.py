@@ -168,6 +168,12 @@ class Matcher:
         wide = spread(part, self.asked.match)
         same = sorted_out(wide.table, self.asked.match)
         group, remarks = groups(same, wide.parent)
+        if group.max() == 0:
+            raise InputError(
+                "all rows hold the same, so nothing can be told apart",
+                got=f"{len(group)} rows",
+                fix="give rows that differ",
+            )
         if held is None or not len(held):
             fit_rows, held_rows = cut_groups(group, share=0.15, seed=self.asked.seed)
             train, check = wide.table.take(fit_rows), wide.table.take(held_rows)
@@ -196,12 +202,6 @@ class Matcher:
                 "no two rows hold things that belong together",
                 got=pairs,
                 fix="each row should fill two or more of the columns that are matched",
-            )
-        if fit.group.max() == 0:
-            raise InputError(
-                "all rows hold the same, so nothing can be told apart",
-                got=f"{len(fit.rows)} rows",
-                fix="give rows that differ",
             )
         return fit, held_things, lost, remarks + more
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -16,6 +16,7 @@ PAIRS = 256  # most rows that are compared with each other at a step, where moda
 Say = Callable[[str, float, str], None]
 
 
+@runtime_checkable
 class Budget(Protocol):
     """How long a user wants to wait."""
 

@@ -162,7 +162,7 @@ class Trainer:
             return total(found, self.plan) if found else torch.zeros(())
 
         replay(encode, loss, batch, rows=chunks.encoder)
-        return found
+        return {k: v.detach() for k, v in found.items()}
 
     @torch.no_grad()
     def _average(self) -> None:
