@@ -1,7 +1,6 @@
 """Linear probes on vectors: what everything here that learns from few rows is made of.
 
-Logistic regression with a Gaussian prior on its weights. Its strength follows from the vectors' width and the scale of
-the logits, so that there is nothing to tune on rows that nobody has.
+Logistic regression with a Gaussian prior on its weights of a fixed strength: few rows leave none to tune it on.
 """
 
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import numpy as np
 
 from sensorium.types import InputError
 
-SCALE = 10.0  # spread of the logits of vectors of unit length, where no run of matching tells its own
+SCALE = 10.0  # spread of the logits of vectors of unit length, before any row was seen
 LIFT = 0.1  # decay of the intercepts: classes may differ in frequency by factors of ten and more
 STEPS = 500  # of L-BFGS; the loss has one minimum
 
@@ -79,21 +78,25 @@ def numbered(labels: np.ndarray, *, rows: int, classes: int) -> np.ndarray:
     return found.astype(np.int64)
 
 
-def solve(x: np.ndarray, labels: np.ndarray, *, classes: int, decay: np.ndarray) -> np.ndarray:
-    """Weights (classes, d) with the least of sum_i CE(x_i W^T, label_i) + sum_j decay_j |W_j|^2 / 2.
+def solve(
+    x: np.ndarray, labels: np.ndarray, *, classes: int, decay: np.ndarray, weight: np.ndarray | None = None
+) -> np.ndarray:
+    """Weights (classes, d) with the least of sum_i weight_i CE(x_i W^T, label_i) + sum_j decay_j |W_j|^2 / 2.
 
-    x: (n, d); labels: (n,) of 0..classes-1; decay: (d,) the prior's precision of each column, above zero. The loss is
-    strictly convex: what is found depends on nothing else.
+    x: (n, d); labels: (n,) of 0..classes-1; decay: (d,) the prior's precision of each column, above zero; weight: (n,),
+    ones where not given. The loss is strictly convex: what is found depends on nothing else.
     """
     from scipy.optimize import minimize
 
     target = np.eye(classes)[labels]
+    each = np.ones(len(x)) if weight is None else weight
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights = flat.reshape(classes, -1)
         said = log_softmax(x @ weights.T)
-        cost = -float((target * said).sum()) + float((decay * weights**2).sum()) / 2
-        return cost, ((np.exp(said) - target).T @ x + decay * weights).ravel()
+        cost = -float(each @ (target * said).sum(1)) + float((decay * weights**2).sum()) / 2
+        gap = (np.exp(said) - target) * each[:, None]
+        return cost, (gap.T @ x + decay * weights).ravel()
 
     start = np.zeros(classes * x.shape[1])
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": STEPS, "gtol": 1e-6})
