@@ -251,6 +251,34 @@ def test_activations_of_a_row_are_measured():
     assert activation_bytes(encode, rows_of(batch, 0, 1)) > found, "one row alone: they cannot be told apart"
 
 
+def test_no_piece_keeps_more_than_the_budget():
+    tower, batch = made(0.5), whole()
+    row_bytes, kept = activation_bytes(tower, batch), []
+    budget = 6 * row_bytes + 4 * 4 * ROWS * WIDTH * 3
+    chunks = chunks_for(budget, rows=ROWS, row_bytes=row_bytes, width=WIDTH, names=3)
+    assert 2 <= chunks.encoder <= 6
+
+    def encode(piece):
+        alive = {}
+
+        def pack(t):
+            if t.untyped_storage().data_ptr() not in weights:
+                alive[t.untyped_storage().data_ptr()] = t
+            return t
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            found = tower(piece)
+        kept.append(sum(t.untyped_storage().nbytes() for t in alive.values()))
+        return found
+
+    weights = {p.untyped_storage().data_ptr() for p in tower.parameters()}
+    replay(encode, lambda v: tower.loss(v, GROUP), batch, rows=chunks.encoder)
+    pieces = -(-ROWS // chunks.encoder)
+    assert len(kept) == 2 * pieces
+    assert not any(kept[:pieces]), "the first pass keeps nothing"
+    assert 0 < max(kept[pieces:]) <= budget
+
+
 class Counted:
     """Count the calls of a collective, which does its work."""
 
