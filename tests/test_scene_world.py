@@ -147,7 +147,7 @@ def test_answers_are_those_of_the_programs(world):
 
 def test_language_alone_cannot_answer():
     rng, rows = np.random.default_rng(3), []
-    for count in (1600, 400):
+    for count in (300, 150):
         asker = Asker(rng=rng)
         found = [asker.ask(scene(rng, heldout=False), count=6, most=4, unseen=False) for _ in range(count)]
         rows.append([{"question": q.text, "answer": q.answer, "type": str(q.form)} for f in found for q in f])

@@ -167,6 +167,11 @@ def plural(noun: str) -> str:
     return f"{noun}es" if noun.endswith("s") else f"{noun}s"
 
 
+def article(noun: str) -> str:
+    """Put "a" or "an" before it."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 def one_of(words: Sequence[str]) -> str:
     """Make a pattern that finds one of the words, the longest first."""
     return "|".join(re.escape(w) for w in sorted(words, key=len, reverse=True))

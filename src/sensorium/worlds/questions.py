@@ -6,16 +6,16 @@ A filter, a step along a relation and a comparison are one hop each (after CLEVR
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from sensorium.worlds.digits import WORDS as DIGITS
 from sensorium.worlds.drawing import COLOURS, SHAPES
-from sensorium.worlds.facts import CONVERSE, SIZES, Scene, Thing, held_out, plural, stands
+from sensorium.worlds.facts import CONVERSE, SIZES, Scene, Thing, article, held_out, plural, stands
 
-COUNTS = ("zero", "one", "two", "three", "four", "five")
+COUNTS = ("zero", "one", "two", "three", "four", "five", "six")
 ATTRIBUTES = ("colour", "shape", "size", "digit")
 HOPS = 4  # the longest program
 TRIES = 6  # programs drawn for one question before another form is tried
@@ -97,7 +97,7 @@ def say(program: Program, rng: np.random.Generator) -> str:
         many = noun(rest[0], many=True)
         return f"how many {many} are there?" if first else f"what is the number of {many}?"
     if step == "exist":
-        return f"is there a {noun(rest[0])}?" if first else f"can you see a {noun(rest[0])}?"
+        return f"is there {article(noun(rest[0]))}?" if first else f"can you see {article(noun(rest[0]))}?"
     what, one = rest[0], f"the {noun(rest[1])}"
     if step == "same":
         other = f"the {noun(rest[2])}"
@@ -119,12 +119,32 @@ def forms(most: int = HOPS) -> list[Form]:
     return [f for f in (*queries, *sets, *same) if f[2] <= most]
 
 
+class Balance:
+    """Counts answers by the form of their question, so that none is given much more than its share."""
+
+    def __init__(self) -> None:
+        self.given: dict[Hashable, Counter[str]] = {}
+
+    def often(self, form: Hashable, answer: str) -> int:
+        """How often a form had this answer."""
+        return self.given.get(form, Counter())[answer]
+
+    def admits(self, form: Hashable, answer: str, *, most: float) -> bool:
+        """Tell whether an answer may be given once more where it may be the share `most` of its form's answers."""
+        total = self.given.get(form, Counter()).total()
+        return self.often(form, answer) + 1 <= ROOM + most * (total + 1)
+
+    def add(self, form: Hashable, answer: str) -> None:
+        """Count an answer that was given."""
+        self.given.setdefault(form, Counter())[answer] += 1
+
+
 @dataclass(kw_only=True, slots=True)
 class Asker:
-    """Draws questions whose answers stay balanced: none holds more than its share of the answers of its form."""
+    """Draws questions whose answers stay balanced."""
 
     rng: np.random.Generator
-    given: dict[Form, Counter[str]] = field(default_factory=dict)
+    balance: Balance = field(default_factory=Balance)
 
     def ask(self, scene: Scene, *, count: int, most: int, unseen: bool) -> list[Question]:
         """Draw up to `count` different questions of at most `most` hops, of all lengths alike.
@@ -132,20 +152,20 @@ class Asker:
         `unseen`: whether a question may name a colour and a shape that are held out of training.
         """
         found: dict[str, Question] = {}
+        first = int(self.rng.integers(most))
         for i in range(4 * count):
             if len(found) == count:
                 break
-            length = 1 + (int(self.rng.integers(most)) + i) % most
-            choices = [f for f in forms(most) if f[2] == length]
+            choices = [f for f in forms(most) if f[2] == 1 + (first + i) % most]
             question = self._draw(choices[int(self.rng.integers(len(choices)))], scene, unseen)
             if question and question.text not in found:
                 found[question.text] = question
-                self.given.setdefault(question.form, Counter())[question.answer] += 1
+                self.balance.add(question.form, question.answer)
         return list(found.values())
 
     def _draw(self, form: Form, scene: Scene, unseen: bool) -> Question | None:
         """Draw some programs of a form; of their answers take the one given least, if there is room for it."""
-        given, best = self.given.get(form, Counter()), None
+        often, best = self.balance.often, None
         for _ in range(TRIES):
             try:
                 program = _BUILD[form[0]](form, scene, self.rng)
@@ -153,10 +173,10 @@ class Asker:
             except LookupError:  # this scene has no such thing, or several
                 continue
             fits = answer and (unseen or not _names_held_out(program))
-            if fits and (best is None or given[answer] < given[best[0]]):
+            if fits and (best is None or often(form, answer) < often(form, best[0])):
                 best = answer, program
         share = MOST[form[1] if form[0] == "query" else form[0]]
-        if best is None or given[best[0]] + 1 > ROOM + share * (given.total() + 1):
+        if best is None or not self.balance.admits(form, best[0], most=share):
             return None
         return Question(
             text=say(best[1], self.rng), answer=best[0], program=best[1], hops=hops(best[1]), form=form
