@@ -97,7 +97,7 @@ def test_a_step_in_pieces_has_the_gradients_of_a_whole_one(loss):
         torch.manual_seed(0)
         network = Network(task, SIZES["nano"], norm=norm_for(1))
         trainer = Trainer(network, task, Plan(steps=1, batch=24, matching=loss, memory=1 << 34), fit)
-        trainer._row_bytes = 1  # measuring it would draw
+        trainer.row_bytes = 1  # measuring it would draw
         torch.manual_seed(1)
         losses = step(trainer, fit.batch(task, range(24)))
         if any(v.requires_grad for v in losses.values()):

@@ -30,6 +30,9 @@ class Batch:
         default_factory=dict
     )  # False: no such target in that row
     weight: Mapping[str, Float[Tensor, " rows"]] = field(default_factory=dict)  # of each row in the loss
+    taught: Mapping[str, Float[Tensor, "rows width"]] = field(
+        default_factory=dict
+    )  # a teacher's answers, keyed by column, as heads give them; not numbers in rows that it has none for
     group: Int[Tensor, " rows"] | None = None  # rows of one group match each other; None: each only itself
 
     def without(self, names: set[str]) -> "Batch":

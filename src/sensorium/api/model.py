@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from sensorium.api.planning import MINUTES, planned
 from sensorium.api.prepare import Asked, cut, examples, load_rows, plan_task, truth_of, with_texts
 from sensorium.api.promises import Promises, fit_promises, least_confidence, patterns_of, sets_of
 from sensorium.api.story import hardest, story
+from sensorium.api.teaching import teacher_answers
 from sensorium.data import Decoder, Row, decode_rows
 from sensorium.measure.baselines import Floor, fit_floors
 from sensorium.measure.experts import Experts
@@ -57,6 +58,7 @@ class Model:
         minutes: hard budget of the training steps; epochs: a fixed number of them instead.
         balance: how the losses of the joint head and of the inputs' own heads train the encoders: a word of
             `training.BALANCES`.
+        teacher: run for the same target whose answers are learned, too; it may read columns that are not among `inputs`.
         group: column whose values (subject, speaker, patient) stay on one side of the validation cut.
         limits: what one cell may hold at most.
     """
@@ -64,7 +66,7 @@ class Model:
     def __init__(
         self, target: str, *, inputs: Sequence[str] | None = None, also: Sequence[str] = (), columns: Mapping[str, str] | None = None,
         size: str | None = None, fusion: str = "auto", seed: int = 0, minutes: float | None = None, epochs: int | None = None,
-        group: str | None = None, balance: str = "guarded", limits: Limits = Limits(),
+        group: str | None = None, balance: str = "guarded", teacher: str | Path | None = None, limits: Limits = Limits(),
     ):  # fmt: skip
         if size is not None and size not in SIZES:
             raise InputError("no such size", got=size, fix=f"one of {', '.join(SIZES)}")
@@ -73,14 +75,11 @@ class Model:
         if balance not in BALANCES:
             raise InputError("no such balance", got=balance, fix=f"one of {', '.join(BALANCES)}")
         if (minutes is not None and not minutes > 0) or (epochs is not None and epochs < 1):
-            raise InputError(
-                "the budget must be above zero",
-                got=minutes if epochs is None else epochs,
-                fix="give minutes or epochs",
-            )
+            got = minutes if epochs is None else epochs
+            raise InputError("the budget must be above zero", got=got, fix="give minutes or epochs")
         self.asked = Asked(
             target=target, inputs=None if inputs is None else tuple(inputs), also=tuple(also), columns=columns, size=size,
-            fusion=fusion, seed=seed, minutes=minutes, epochs=epochs, group=group, balance=balance,
+            fusion=fusion, seed=seed, minutes=minutes, epochs=epochs, group=group, balance=balance, teacher=None if teacher is None else str(teacher),
         )  # fmt: skip
         self.limits = limits
         self.floors: tuple[Floor, ...] = ()  # those that have a say in the answers
@@ -132,6 +131,9 @@ class Model:
             examples(t, r, self.task, weighted=weighs(self.task.target))
             for t, r in ((train, rows), (held, held_rows))
         )
+        if self.asked.teacher is not None:
+            said = teacher_answers(load(self.asked.teacher, limits=self.limits), train, self.task.target)
+            fit = replace(fit, taught={self.task.target.column: said})
         floors = self._floors(self._rows(train, rows), fit, say)
         self._build(old, fit, say)
         self.experts = Experts(weights={"": 1.0}, prior=self._prior())

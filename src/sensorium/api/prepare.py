@@ -46,10 +46,14 @@ class Asked:
     epochs: int | None = None
     group: str | None = None
     balance: str = "guarded"
+    teacher: str | None = None
 
 
 def cut(table: Table, valid: Table | None, asked: Asked) -> tuple[Table, Table]:
-    """Training and validation rows: by the column `split` where there is one; rows marked test are never opened."""
+    """Training and validation rows: by the column `split` where there is one; rows marked test are never opened.
+
+    Training rows without a target are left out, but where there is a teacher to answer them.
+    """
     train = table.split("train")
     if valid is None and train is not None:
         valid = table.split("valid")
@@ -58,14 +62,15 @@ def cut(table: Table, valid: Table | None, asked: Asked) -> tuple[Table, Table]:
         raise InputError(
             "no training row", got=f"{len(table)} rows, none with split = train", fix="mark rows as train"
         )
-    filled = [i for i, c in enumerate(train.cells(asked.target)) if not blank(c)]
-    train = train.take(filled) if len(filled) < len(train) else train
+    filled = np.array([i for i, c in enumerate(train.cells(asked.target)) if not blank(c)], dtype=np.int64)
+    rest = np.setdiff1d(np.arange(len(train)), filled) if asked.teacher else np.zeros(0, np.int64)
     if valid is not None and len(valid):
-        return train, valid
+        return train.take(np.sort(np.concatenate([filled, rest]))), valid
     kind = (asked.columns or {}).get(asked.target)
-    target = infer_target(asked.target, train.cells(asked.target), kind=kind)
-    fit, held = split_rows(train, target, group=asked.group, share=0.15, seed=asked.seed)
-    return train.take(fit), train.take(held)
+    some = train.take(filled)
+    target = infer_target(asked.target, some.cells(asked.target), kind=kind)
+    fit, held = split_rows(some, target, group=asked.group, share=0.15, seed=asked.seed)
+    return train.take(np.sort(np.concatenate([filled[fit], rest]))), some.take(held)
 
 
 def rates_of(table: Table, columns: Sequence[Column], limits: Limits) -> tuple[dict[str, float], list[str]]:

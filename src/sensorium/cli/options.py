@@ -138,6 +138,10 @@ def _fit_options(verb: argparse.ArgumentParser) -> None:
         "but an input that alone tells nothing on validation rows does not train by itself)",
     )
     add(
+        "--teacher", metavar="RUN",
+        help="learn from the answers of a run for the same target, too; it may read columns that these inputs lack",
+    )  # fmt: skip
+    add(
         "--loss",
         default="softmax",
         choices=LOSSES,

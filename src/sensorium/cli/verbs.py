@@ -44,7 +44,7 @@ def fit(args: argparse.Namespace) -> None:
     else:
         model = Model(
             args.target, inputs=split_names(args.inputs), also=split_names(args.also) or (), fusion=args.fusion, group=args.group,
-            balance=args.balance, **shared,
+            balance=args.balance, teacher=args.teacher, **shared,
         )  # fmt: skip
     model.fit(args.data, valid=args.valid, out=args.out, say=args.progress)
     args.progress.close()

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 from torch.nn import functional as F
 
+from sensorium.colearning import answered, mixed_losses, taught_losses
 from sensorium.network import JOINT
 from sensorium.tasks import Target, Task
 from sensorium.tokens import Batch
@@ -40,14 +41,21 @@ def row_losses(answers: Tensor, truth: Tensor, target: Target) -> Tensor:
 def losses(
     answers: Mapping[str, Mapping[str, Tensor]], batch: Batch, task: Task, present: Mapping[str, Tensor]
 ) -> dict[Named, Tensor]:
-    """Mean loss of every head of every target over the rows that have the target and the modality."""
+    """Mean loss of every head of every target over the rows that have the target, or a teacher's answer, and the modality."""
     found = {}
     for target in task.targets:
         column = target.column
+        taught = batch.taught.get(column)
         for name, logits in answers[column].items():
-            rows = batch.known[column] if name == JOINT else batch.known[column] & present[name]
-            weight = batch.weight[column] * rows
+            known = batch.known[column]
             each = row_losses(logits, batch.targets[column], target)
+            if taught is not None:
+                told = answered(taught)
+                gap = taught_losses(logits, taught, kind=target.kind)
+                each = mixed_losses(each, gap, known=known, told=told)
+                known = known | told
+            rows = known if name == JOINT else known & present[name]
+            weight = batch.weight[column] * rows
             found[column, name] = (each * weight).sum() / weight.sum().clamp(min=1e-6)
     return found
 

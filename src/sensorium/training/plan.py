@@ -42,6 +42,9 @@ class Examples:
     rows: Sequence[Row]
     targets: Mapping[str, Sequence[np.ndarray | np.generic | None]]
     weight: Mapping[str, np.ndarray] = field(default_factory=dict)  # column -> weight of each row in the loss
+    taught: Mapping[str, np.ndarray] = field(
+        default_factory=dict
+    )  # column -> (n, width) a teacher's answers, NaN for none
     group: np.ndarray | None = None  # (n,) rows of equal number match each other; None: each only itself
 
     def batch(
@@ -52,15 +55,17 @@ class Examples:
         targets, known, weight = {}, {}, {}
         for target in task.targets:
             cells = [self.targets[target.column][i] for i in index]
-            filler = np.zeros_like(next((c for c in cells if c is not None), np.zeros(())))
+            column = self.targets[target.column]  # a batch may hold rows without any target
+            filler = np.zeros_like(next((c for c in column if c is not None), np.zeros(())))
             targets[target.column] = torch.from_numpy(np.stack([filler if c is None else c for c in cells]))
             known[target.column] = torch.tensor([c is not None for c in cells])
             w = self.weight.get(target.column)
             weight[target.column] = (
                 torch.ones(len(index)) if w is None else torch.from_numpy(w[list(index)]).float()
             )
+        taught = {k: torch.from_numpy(v[list(index)]) for k, v in self.taught.items()}
         group = None if self.group is None else torch.from_numpy(self.group[list(index)])
-        return replace(made, targets=targets, known=known, weight=weight, group=group)
+        return replace(made, targets=targets, known=known, weight=weight, taught=taught, group=group)
 
 
 def schedule(step: int, plan: Plan, steps: int) -> float:

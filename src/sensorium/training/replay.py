@@ -97,7 +97,9 @@ def rows_of(batch: Batch, a: int, b: int) -> Batch:
             length = part.length[keep]
             values = part.values[keep][:, : max(1, int(length.max()))]
             parts[name] = Part(values=values, length=length, row=part.row[keep] - a)
-    cut = {f: {n: v[a:b] for n, v in getattr(batch, f).items()} for f in ("targets", "known", "weight")}
+    cut = {
+        f: {n: v[a:b] for n, v in getattr(batch, f).items()} for f in ("targets", "known", "weight", "taught")
+    }
     group = None if batch.group is None else batch.group[a:b]
     return replace(batch, parts=parts, rows=b - a, group=group, **cut)
 

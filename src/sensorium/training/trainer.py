@@ -66,7 +66,7 @@ class Trainer:
         self.step, self.steps, self.elapsed_s = 0, plan.steps, 0.0
         self.best, self.stale = math.inf, 0
         self.kept: dict[str, Tensor] = {}  # the average weights at `best`
-        self._row_bytes = 0  # activations of one row, measured at the first step that needs it
+        self.row_bytes = 0  # activations of one row, measured at the first step that needs it
         self.balance = balance_of(plan.balance, network)
 
     def batches(self) -> Iterator[Batch]:
@@ -150,10 +150,10 @@ class Trainer:
         def encode(part: Batch) -> dict[str, Tensor]:
             return match_vectors(self.network, self.network.encode(part))
 
-        if not self._row_bytes:
-            self._row_bytes = activation_bytes(encode, batch)
+        if not self.row_bytes:
+            self.row_bytes = activation_bytes(encode, batch)
         chunks = chunks_for(
-            self.plan.memory, rows=batch.rows, row_bytes=self._row_bytes, width=self.network.shape.space,
+            self.plan.memory, rows=batch.rows, row_bytes=self.row_bytes, width=self.network.shape.space,
             names=len(space.names) + 2,
         )  # fmt: skip
 
@@ -197,7 +197,7 @@ class Trainer:
         tensors |= {f"kept/{k}": v for k, v in self.kept.items()}
         for number, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam/{number}/{k}": torch.as_tensor(v) for k, v in state.items()}
-        numbers = {k: getattr(self, k) for k in ("step", "steps", "elapsed_s", "best", "stale")}
+        numbers = {k: getattr(self, k) for k in ("step", "steps", "elapsed_s", "best", "stale", "row_bytes")}
         numbers["balance"] = self.balance.state()
         make_folder(folder)
         safe = {k: v.contiguous() for k, v in tensors.items()}
