@@ -193,9 +193,11 @@ def gap(rng: np.random.Generator, n: int, width: int) -> None:
     from sensorium.store.index import lance, places
     from sensorium.store.index.exact import Space, centre, nearest, scales
 
-    meaning = rng.standard_normal((n, width))
+    centres = rng.standard_normal((max(10, n // 100), width), dtype=np.float32)
+    meaning = np.sqrt(width) * clustered(rng, centres, n)
     images, captions = (
-        unit(meaning + 0.8 * rng.standard_normal((n, width)) + o) for o in 3 * rng.standard_normal((2, width))
+        unit(meaning + 0.3 * rng.standard_normal((n, width)) + offset)
+        for offset in rng.standard_normal((2, width))
     )
     asked = slice(0, BATCH)
     for how in ("as they are", "centred"):

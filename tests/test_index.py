@@ -102,6 +102,13 @@ def test_equal_vectors_come_in_the_order_in_which_they_were_added():
     assert places[0].tolist() == [*range(1500, 1505), *range(3005, 3012)]
 
 
+def test_of_many_equal_vectors_the_first_answer():
+    rng = np.random.default_rng(3)
+    others, same = -np.abs(unit(rng, 500)), np.tile(np.eye(16, dtype=np.float32)[:1], (60, 1))
+    _, places = nearest(space_of(others, same[:40], same[40:]), same[:2], 3)
+    assert places.tolist() == [[500, 501, 502]] * 2
+
+
 def test_more_rows_than_one_block_and_more_queries_than_one_batch():
     rng = np.random.default_rng(4)
     whole, queries = unit(rng, 40_000, 8), unit(rng, 260, 8)
@@ -457,6 +464,8 @@ def test_an_empty_index_and_a_foreign_one_are_told(tmp_path):
         Index.create(tmp_path / "i", spaces={"a": 4})
     with pytest.raises(InputError, match="share one space"):
         Index.create(tmp_path / "j", spaces={"a": 4, "b": 5})
+    with pytest.raises(InputError, match="a mean of no modality"):
+        Index.create(tmp_path / "j", spaces={"a": 4}, means={"b": np.zeros(4)})
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "my.txt").write_text("mine")
     with pytest.raises(InputError, match="not empty"):

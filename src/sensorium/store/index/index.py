@@ -76,11 +76,11 @@ class Index:
             raise InputError(
                 "the modalities do not share one space", got=sizes, fix="give all the same number, above 0"
             )
-        given = {
-            m: checked_vectors(v, sizes[m], f"the mean of {m}")[0]
-            for m, v in (means or {}).items()
-            if m in sizes
-        }
+        if strange := [m for m in means or {} if m not in sizes]:
+            raise InputError(
+                "a mean of no modality", got=strange[0], fix=f"the spaces are {', '.join(sizes)}"
+            )
+        given = {m: checked_vectors(v, sizes[m], f"the mean of {m}")[0] for m, v in (means or {}).items()}
         manifest = Manifest(
             generation=0, spaces=sizes, fingerprint=fingerprint, described=dict(described or {}), texts=tuple(texts),
             means=given, given=bool(given),

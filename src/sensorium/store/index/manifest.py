@@ -38,7 +38,7 @@ class Near:
     recall: float  # of ten against exact search, when it was built
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Manifest:
     """The state of an index after its last acknowledged write."""
 
