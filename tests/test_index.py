@@ -320,6 +320,21 @@ def test_an_approximate_index_is_kept_where_it_is_good_enough(tmp_path, monkeypa
 
 
 @needs_lance
+def test_without_lance_its_index_is_searched_exactly(tmp_path, monkeypatch):
+    index, images, _ = made(tmp_path / "i")
+    index.compact(engine="lance")
+    monkeypatch.setattr(lance, "installed", lambda: False)
+    assert Index.open(tmp_path / "i").engine == "exact"
+    assert ids(index.search({"image": images[:1]}, answer="image", k=1)) == [["i0"]]
+    for call in (
+        lambda: index.compact(engine="lance"),
+        lambda: index.search({"image": images[:1]}, engine="lance"),
+    ):
+        with pytest.raises(InputError, match="not installed"):
+            call()
+
+
+@needs_lance
 def test_a_lost_lance_folder_is_told(tmp_path):
     import shutil
 

@@ -306,6 +306,8 @@ class Index:
     ) -> Ranking:
         _known_engine(engine)
         spaces = view.spaces.values() if answer is None else [self._space(view, answer)]
+        if engine == "lance" and view.manifest.near:
+            lance.require(self._place)
         if engine == "lance" and not view.manifest.near:
             raise InputError(
                 "no approximate index was built", got=engine, fix="compact(engine='lance') builds it"
