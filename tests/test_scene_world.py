@@ -206,6 +206,16 @@ def test_pictures_show_the_truth(world):
     assert np.mean(right) > 0.95
 
 
+@pytest.mark.parametrize("colour", ["red", "green", "blue"])
+def test_colours_are_what_they_are_called(colour):
+    rng = np.random.default_rng(0)
+    mark = Mark(shape="circle", colour=colour, x=0.5, y=0.5, radius=0.25)
+    middle = paint([mark], ground(rng), rng, side=32)[12:20, 12:20].mean((0, 1))
+    strongest = ("red", "green", "blue").index(colour)
+    assert middle.argmax() == strongest
+    assert middle[strongest] > 1.8 * np.delete(middle, strongest).max()
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_shapes_have_alike_areas(shape):
     rng = np.random.default_rng(0)

@@ -17,6 +17,7 @@ from sensorium.measure.text import (
     distinct,
     exact_match,
     plain,
+    printed,
     repeated,
     text_scores,
     tuple_f1,
@@ -245,6 +246,11 @@ def test_beside_shows_what_is_blind():
     for figure in ("bleu4", "chrf", "rouge_l", "cider_d", "exact", "distinct"):
         assert table[figure]["model"].value > table[figure]["blind"].value
     assert table["exact"]["model"].value == 1
+    head, *rows = printed(table).splitlines()
+    assert head.split() == ["model", "blind"]
+    exact = next(r for r in rows if r.startswith("exact"))
+    assert exact.split("(")[0].split() == ["exact", "1"]
+    assert f"({table['chrf']['blind'].low:.4g} to " in "".join(rows)
     with pytest.raises(InputError, match="agree with itself"):
         against_rest([["one"]])
 

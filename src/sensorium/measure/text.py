@@ -220,6 +220,17 @@ def beside(
     }
 
 
+def printed(table: Mapping[str, Mapping[str, Score]]) -> str:
+    """Write the figures of `beside` as lines of text: a row per figure, a column per answer, with intervals."""
+    names = list(next(iter(table.values())))
+    cells = [["", *names]]
+    for figure, found in table.items():
+        cells.append([figure, *(f"{s.value:.4g} ({s.low:.4g} to {s.high:.4g})" for s in found.values())])
+    wide = [max(len(row[k]) for row in cells) for k in range(len(names) + 1)]
+    padded = ("  ".join(c.ljust(w) for c, w in zip(row, wide, strict=True)).rstrip() for row in cells)
+    return "\n".join(padded)
+
+
 def against_rest(references: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
     """Take the first reference of each row as an answer to the others: how well people agree, a ceiling.
 

@@ -18,6 +18,7 @@ from sensorium.worlds.facts import CONVERSE, SIZES, Scene, Thing, article, held_
 COUNTS = ("zero", "one", "two", "three", "four", "five", "six")
 ATTRIBUTES = ("colour", "shape", "size", "digit")
 HOPS = 4  # the longest program
+ASKED = 10  # questions drawn for one that is wanted
 TRIES = 6  # programs drawn for one question before another form is tried
 ROOM = 1  # an answer may be given so many times more than its share
 # The largest share of a form's answers that any one answer may have.
@@ -153,7 +154,7 @@ class Asker:
         """
         found: dict[str, Question] = {}
         first = int(self.rng.integers(most))
-        for i in range(4 * count):
+        for i in range(ASKED * count):
             if len(found) == count:
                 break
             choices = [f for f in forms(most) if f[2] == 1 + (first + i) % most]
