@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sensorium.colearning import TEMPLATES, Probe, few_shot, prompts, zero_shot_probe
+from sensorium.colearning import TEMPLATES, Probe, few_shot, one_modality, prompts, zero_shot_probe
 from sensorium.tasks import Task, blank, label
 from sensorium.types import InputError, Modality
 
@@ -33,6 +33,11 @@ class Named:
         total -= total.max(1, keepdims=True)
         said = np.exp(total)
         return said / said.sum(1, keepdims=True), here
+
+
+def spoken(task: Task) -> bool:
+    """Whether a matched modality holds words, so that classes can be told by their names."""
+    return any(m.name in task.match and m.carrier == "text" for m in task.modalities)
 
 
 def worded(task: Task) -> Modality:
@@ -70,8 +75,29 @@ def by_shots(
     vectors: Mapping[str, np.ndarray],
     labels: np.ndarray,
 ) -> Named:
-    """Few-shot: the names, and labelled rows of each modality beside them; labels: (n,) class numbers, -1 for none."""
-    probes = {m: few_shot(vectors[m], labels, t, scale=SCALE) for m, t in texts.items()}
+    """Few-shot: the names, and labelled rows of each modality beside them; labels: (n,) class numbers, -1 for none.
+
+    texts: modality -> (classes, templates, d); {} where no matched column holds words: then every modality is asked about.
+    A modality of which no labelled row holds anything is answered by the names alone. Where the matched texts know no
+    word of some name (classes such as `k17`), or there are none, the rows answer alone. Raises InputError where neither
+    is there, and for fewer than two classes.
+    """
+    if len(names) < 2:
+        raise InputError(
+            "one class leaves nothing to tell apart", got=list(names), fix="label rows of two classes or more"
+        )
+    probes = {}
+    for m in texts or vectors:
+        if m in texts and texts[m].any((1, 2)).all():
+            probes[m] = few_shot(vectors[m], labels, texts[m])
+        elif vectors[m][labels >= 0].any():
+            probes[m] = one_modality(vectors[m], labels, classes=len(names))
+    if not probes:
+        raise InputError(
+            "no labelled row holds anything, and the names say nothing",
+            got=f"{len(labels)} rows",
+            fix="give labelled rows that fill the matched columns",
+        )
     return Named(names=tuple(names), probes=probes)
 
 
