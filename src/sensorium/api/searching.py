@@ -123,12 +123,18 @@ class Finder:
         return found
 
     def recall(self, queries: object, *, k: int = 10, answer: str | None = None) -> float | None:
-        """Share of what comparing every row finds that `search` finds, 0..1; None where it compares every row."""
+        """Share of what comparing every row finds that `search` finds, 0..1; None where it compares every row.
+
+        Measured with the first TRIED queries, those that can be read; None as well where there is none, or nothing to find.
+        """
         if self.engine == "exact":
             return None
         table = read(queries)
-        vectors = self._asked(table.take(range(min(TRIED, len(table)))), _silent)
-        return self.index.recall(vectors, answer=answer, k=k).value
+        _, vectors, errors = self._embedded(table.take(range(min(TRIED, len(table)))), _silent)
+        good = [i for i, e in enumerate(errors) if not e]
+        if not good or not len(self):
+            return None
+        return self.index.recall({n: v[good] for n, v in vectors.items()}, answer=answer, k=k).value
 
     def previews(self, row: Mapping[str, object]) -> dict[str, object]:
         """Small pictures of the matched cells of a row that was found: column -> preview; what cannot be read is left out."""
@@ -153,7 +159,16 @@ class Finder:
 
 
 def create_index(matcher: Matcher, path: str | Path, table: Table, *, run: str = "") -> Finder:
-    """Make an empty index for a matcher; `table` names the metadata columns and the folder of its files."""
+    """Make an empty index for a matcher; `table` names the metadata columns and the folder of its files.
+
+    Raises InputError where the table has none of the matched columns, and what `store.index.Index.create` raises.
+    """
+    if not set(matcher.asked.match) & set(table.columns):
+        raise InputError(
+            "the table has none of the matched columns",
+            got=table.columns,
+            fix=f"give {', '.join(matcher.asked.match)}",
+        )
     texts = [c for c in _facts(table) if c not in ("id", "split") and _written(table, c)]
     described = {
         "run": run,

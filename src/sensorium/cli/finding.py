@@ -36,6 +36,8 @@ def embed(args: argparse.Namespace) -> None:
     lines = [f"{args.out}: {len(ids)} rows, {bad} of them without a vector"]
     lines += [f"  {n}: {v.shape[1]} numbers in {int(v.any(1).sum())} rows" for n, v in vectors.items()]
     tell(args, {"rows": len(ids), "errors": bad, "shapes": shapes, "file": args.out}, lines)
+    if bad == len(ids):
+        sys.exit(1)
 
 
 def matcher_of(run: str, limits):
@@ -92,19 +94,22 @@ def index(args: argparse.Namespace) -> None:
         },
         lines,
     )
+    if len(bad) == len(table):
+        sys.exit(1)
 
 
 def _holds(path: str) -> bool:
-    """Whether a path holds an index: a folder with anything in it, or an address of an object store."""
-    folder = Path(path)
-    return "://" in path or (
-        folder.is_dir() and any(p for p in folder.iterdir() if not p.name.startswith("."))
-    )
+    """Whether a folder or an address of an object store holds anything. Raises InputError where that cannot be seen."""
+    from sensorium.store.index.places import place_of
+
+    return any(not name.startswith(".") for name in place_of(path).names())
 
 
 def _engine(engine: str, recall: float | None) -> str:
-    if recall is None:
+    if engine == "exact":
         return "comparing every row"
+    if recall is None:
+        return f"an approximate index ({engine})"
     return (
         f"an approximate index ({engine}), which finds {100 * recall:.1f} % of what comparing every row finds"
     )
@@ -117,6 +122,7 @@ def search(args: argparse.Namespace) -> None:
 
     finder = open_index(args.index, None if args.run is None else matcher_of(args.run, limits), limits=limits)
     if args.queries:
+        _must_ask_by_table(args)
         _search_all(args, finder)
         return
     query = _query(args, finder.matcher)
@@ -129,17 +135,28 @@ def search(args: argparse.Namespace) -> None:
     tell(args, {"found": found, "rows": len(finder), "page": page}, [*told, f"picture: {page}"])
 
 
-def _search_all(args: argparse.Namespace, finder) -> None:
-    """Ranks for every row of a table, as a predictions file."""
-    from sensorium.api import read
-    from sensorium.store import write_predictions
-
+def _must_ask_by_table(args: argparse.Namespace) -> None:
+    """Raises InputError where a table of queries lacks what it needs, or stands beside a query that would not be asked."""
     if args.query is None or args.out is None:
         raise InputError(
             "a table of queries needs a column and a file",
             got=[args.query, args.out],
             fix="--query COL -o ranks.csv",
         )
+    beside = [f"--{n}" for n in (*CARRIERS, "words") if getattr(args, n) is not None] + ["--ask"] * bool(
+        args.ask
+    )
+    if beside:
+        raise InputError(
+            "a table of queries asks by one of its columns alone", got=beside, fix="leave one of them out"
+        )
+
+
+def _search_all(args: argparse.Namespace, finder) -> None:
+    """Ranks for every row of a table, as a predictions file."""
+    from sensorium.api import read
+    from sensorium.store import write_predictions
+
     table = read(args.queries, split=args.split)
     found = finder.ranks(
         _as_query(table, args.query, finder.matcher),
@@ -229,7 +246,13 @@ def _page(args: argparse.Namespace, finder, query: Mapping[str, object], hits: S
         "where": args.where or "", "words": args.words or "",
         "found": [{"id": h.id, "score": h.score, "through": h.through, "cells": finder.previews(h.row), "facts": _facts(h.row, finder)} for h in hits],
     }  # fmt: skip
-    return str(write_search(found, Path(args.out or f"{args.index.rstrip('/')}-search.html")))
+    return str(write_search(found, Path(args.out or _beside(args.index))))
+
+
+def _beside(index: str) -> str:
+    """Where the page of a search goes: beside the index, or here where that lies in an object store."""
+    path = index.rstrip("/")
+    return f"{path.rpartition('/')[2] if '://' in path else path}-search.html"
 
 
 def _facts(row: Mapping[str, object], finder) -> dict[str, str]:
@@ -248,14 +271,22 @@ def named_answers(args: argparse.Namespace, limits) -> list:
     from sensorium.api import read
 
     model = matcher_of(args.run, limits)
-    templates = (
-        None
-        if not args.templates
-        else json.loads(args.templates)
-        if args.templates.startswith("[")
-        else [args.templates]
-    )
     return model.predict(
-        read(args.data, split=args.split), split_names(args.labels) or (), templates=templates, shots=args.shots,
-        target=args.target, say=args.progress,
+        read(args.data, split=args.split), split_names(args.labels) or (), templates=_templates(args.templates),
+        shots=args.shots, target=args.target, say=args.progress,
     )  # fmt: skip
+
+
+def _templates(text: str | None) -> list[str] | None:
+    """Sentences around a name: one as it is written, or a JSON list of several. Raises InputError."""
+    if text is None or not text.lstrip().startswith("["):
+        return None if text is None else [text]
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not found or not all(isinstance(t, str) for t in found):
+        raise InputError(
+            "no JSON list of sentences", got=text, fix="""--templates '["a photo of {}", "there is {}"]'"""
+        )
+    return found

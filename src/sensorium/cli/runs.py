@@ -1,9 +1,20 @@
 """What is asked of a run before it is used, and what is said about the rows it is used on."""
 
+import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
 from sensorium.types import InputError
+
+OF_TARGET = {
+    "inputs": None,
+    "also": None,
+    "group": None,
+    "teacher": None,
+    "fusion": "auto",
+    "balance": "guarded",
+}
+OF_MATCH = {"loss": "softmax", "batch": 0, "init": None, "lock": None, "memory": None}
 
 
 def must_be_finished(run: str) -> Mapping:
@@ -17,6 +28,33 @@ def must_be_finished(run: str) -> Mapping:
             "the run is not finished", got=run, fix="the `sensorium fit` that began it, typed again, goes on"
         )
     return described if isinstance(described, Mapping) else {}
+
+
+def must_fit_together(args: argparse.Namespace) -> None:
+    """Raises InputError where `fit` was given an option that its kind of run would not heed."""
+    kind, other, foreign = (
+        ("--match", "--target", OF_TARGET) if args.match else ("--target", "--match", OF_MATCH)
+    )
+    odd = [f"--{name}" for name, usual in foreign.items() if getattr(args, name, usual) != usual]
+    if odd:
+        raise InputError(f"options of {other}, which {kind} does not heed", got=odd, fix="leave them out")
+
+
+def must_be_named(args: argparse.Namespace) -> bool:
+    """Whether `predict` sorts among names. Raises InputError for options that its kind of answer would not heed."""
+    named = bool(args.labels or args.shots)
+    asked = {"--templates": args.templates, "--target": args.target}
+    if named:
+        asked = {"--sets": args.sets, "--abstain": args.abstain} | (
+            {} if args.shots else {"--target": args.target}
+        )
+    odd = [name for name, value in asked.items() if value is not None]
+    if odd:
+        fix = "leave them out" if named else "give --labels or --shots as well, or leave them out"
+        if odd == ["--target"]:
+            fix = "give --shots, whose column it names, or leave it out"
+        raise InputError("options that do not go with this kind of answer", got=odd, fix=fix)
+    return named
 
 
 def answering(model, run: str):

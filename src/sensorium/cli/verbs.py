@@ -9,7 +9,14 @@ from pathlib import Path
 from sensorium import __version__
 from sensorium.cli.asked import columns_of, limits_of, memory_of, split_names
 from sensorium.cli.finding import named_answers
-from sensorium.cli.runs import answering, lacking, must_be_finished, trained_on
+from sensorium.cli.runs import (
+    answering,
+    lacking,
+    must_be_finished,
+    must_be_named,
+    must_fit_together,
+    trained_on,
+)
 from sensorium.cli.screen import (
     duration,
     explanation_lines,
@@ -30,6 +37,7 @@ class Stopped(Exception):  # noqa: N818 - no error: the user asked for it
 def fit(args: argparse.Namespace) -> None:
     """Train a model: sensorium fit DATA --target COLUMN -o RUN."""
     columns, limits = columns_of(args.column), limits_of(args.limit)
+    must_fit_together(args)
     from sensorium.api import Matcher, Model
 
     shared = {
@@ -90,12 +98,12 @@ def _match_lines(metrics: Mapping, run: str) -> list[str]:
 
 def predict(args: argparse.Namespace) -> None:
     """Answer every row of a table: sensorium predict RUN DATA -o predictions.csv."""
-    limits = limits_of(args.limit)
+    limits, named = limits_of(args.limit), must_be_named(args)
     from sensorium.api import Model, load, read
     from sensorium.store import write_predictions
 
     must_be_finished(args.run)
-    if args.labels or args.shots:
+    if named:
         said = named_answers(args, limits)
         classes = tuple(next((p.probabilities for p in said if p.probabilities), {}))
         write_predictions(Path(args.out), said, classes=classes)
@@ -138,6 +146,8 @@ def evaluate(args: argparse.Namespace) -> None:
         flattered = trained_on(described, args.fingerprint, split)
         tell(args, found, [f"{args.data}: {which}", *flattered, *found["verdict"], *retrieval_lines(found)])  # type: ignore[misc]
         return
+    if args.by is not None:
+        raise InputError("--by is for runs of `fit --match`", got=args.by, fix="leave it out")
     metrics = model.evaluate(table, say=args.progress)
     args.progress.close()
     notes = [

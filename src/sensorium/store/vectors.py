@@ -1,6 +1,7 @@
 """Vectors on disk: one row per input row, in order."""
 
 import io
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,10 +22,7 @@ def write_vectors(
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix == ".npz":
-        out = io.BytesIO()
-        named = {f"vector {n}" if n in ("id", "error") else n: v for n, v in vectors.items()}
-        np.savez(out, id=np.array(ids, str), error=np.array(errors, str), **named)
-        data = out.getvalue()
+        data = _npz(ids, vectors, errors)
     elif suffix == ".parquet":
         data = _parquet(ids, vectors, errors)
     else:
@@ -32,6 +30,17 @@ def write_vectors(
             "no such kind of vectors file", got=str(path), fix="end its name in .npz or .parquet"
         )
     write_bytes(path, data)
+
+
+def _npz(ids: Sequence[str], vectors: Mapping[str, np.ndarray], errors: Sequence[str]) -> bytes:
+    """Arrays as `np.savez` writes them; that function itself has no room for modalities named `file` or `allow_pickle`."""
+    named = {f"vector {n}" if n in ("id", "error") else n: v for n, v in vectors.items()}
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, array in {"id": np.array(ids, str), "error": np.array(errors, str), **named}.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
+    return out.getvalue()
 
 
 def _parquet(ids: Sequence[str], vectors: Mapping[str, np.ndarray], errors: Sequence[str]) -> bytes:
