@@ -41,7 +41,8 @@ def main(argv: list[str] | None = None) -> None:
             faiss_flat(vectors, queries, truth, args, exact)
         if find_spec("lancedb"):
             bare_lance(Path(name) / "bare", vectors, queries, truth, args)
-    gap(rng, args.pairs, args.width)
+    for clusters, offset in ((False, 3.0), (True, 2.0), (True, 1.0)):
+        gap(rng, args.pairs, args.width, clusters, offset)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -188,16 +189,19 @@ def bare_lance(path: Path, vectors: np.ndarray, queries: np.ndarray, truth: np.n
         )  # fmt: skip
 
 
-def gap(rng: np.random.Generator, n: int, width: int) -> None:
-    """Pairs with an offset per modality: pictures ask, captions answer, with and without taking off the means."""
+def gap(rng: np.random.Generator, n: int, width: int, clusters: bool, offset: float) -> None:
+    """Pairs with an offset per modality: pictures ask, captions answer, with and without taking off the means.
+
+    clusters: whether meanings lie in clusters; offset: of a modality, in units of the meaning.
+    """
     from sensorium.store.index import lance, places
     from sensorium.store.index.exact import Space, centre, nearest, scales
 
     centres = rng.standard_normal((max(10, n // 100), width), dtype=np.float32)
-    meaning = np.sqrt(width) * clustered(rng, centres, n)
+    meaning = np.sqrt(width) * clustered(rng, centres, n) if clusters else rng.standard_normal((n, width))
     images, captions = (
-        unit(meaning + 0.3 * rng.standard_normal((n, width)) + offset)
-        for offset in rng.standard_normal((2, width))
+        unit(meaning + 0.8 * rng.standard_normal((n, width)) + o)
+        for o in offset * rng.standard_normal((2, width))
     )
     asked = slice(0, BATCH)
     for how in ("as they are", "centred"):
@@ -217,7 +221,7 @@ def gap(rng: np.random.Generator, n: int, width: int) -> None:
         }  # fmt: skip
         if lance.installed():
             figures |= near_figures(lance, places, spaces[1], queries, found)
-        emit("modality gap", vectors=how, pairs=n, offset_between_means=round(float(np.linalg.norm(images.mean(0) - captions.mean(0))), 3), **figures)  # fmt: skip
+        emit("modality gap", vectors=how, pairs=n, clusters=clusters, offset=offset, offset_between_means=round(float(np.linalg.norm(images.mean(0) - captions.mean(0))), 3), **figures)  # fmt: skip
 
 
 def near_figures(lance, places, space, queries: np.ndarray, truth: np.ndarray) -> dict[str, object]:
