@@ -36,6 +36,15 @@ def weighs(target: Target) -> bool:
     return target.kind == "category" and headline(target.kind, target.counts) == "macro_f1"
 
 
+def weighed(target: Target) -> np.ndarray:
+    """What weighing rows by one over the root of their class's share takes off a head's logits, (width,)."""
+    return (
+        (0.5 * np.log(target.prior())).astype(np.float32)
+        if weighs(target)
+        else np.zeros(target.width, np.float32)
+    )
+
+
 def statistics(task: Task, rows: Rows, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """Statistics of each modality (or of `names`), (n, d), with rows of NaN where absent."""
     found = {}
@@ -71,8 +80,7 @@ def all_heads(
     heads, present, fewer = answer_all(network, task, rows.patches, subsets=subsets)
     target = task.target
     if weighs(target):
-        # Rows were weighed by one over the root of their class's share.
-        shift = (0.5 * np.log(target.prior())).astype(np.float32)
+        shift = weighed(target)
         heads = {k: v + shift for k, v in heads.items()}
         fewer = {k: v + shift for k, v in fewer.items()}
     if not floors:

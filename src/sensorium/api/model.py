@@ -14,7 +14,7 @@ from sensorium.api.choice import choose
 from sensorium.api.diagnosis import damaged, starved
 from sensorium.api.evaluate import evaluate_rows, floor_table, verdict
 from sensorium.api.explaining import explained, find_row, strangers
-from sensorium.api.heads import Rows, all_heads, everyone, statistics, weighs
+from sensorium.api.heads import Rows, all_heads, everyone, statistics, weighed, weighs
 from sensorium.api.interactions import Trained, sampled, study
 from sensorium.api.matching import Matcher, matcher
 from sensorium.api.missing import Figures, folder_or_temporary, only, own_answers, regrets, right
@@ -133,6 +133,7 @@ class Model:
         )
         if self.asked.teacher is not None:
             said = teacher_answers(load(self.asked.teacher, limits=self.limits), train, self.task.target)
+            said = said - weighed(self.task.target)  # the scale that heads are trained on
             fit = replace(fit, taught={self.task.target.column: said})
         floors = self._floors(self._rows(train, rows), fit, say)
         self._build(old, fit, say)

@@ -50,10 +50,10 @@ def losses(
             known = batch.known[column]
             each = row_losses(logits, batch.targets[column], target)
             if taught is not None:
-                told = answered(taught)
+                heard = answered(taught)
                 gap = taught_losses(logits, taught, kind=target.kind)
-                each = mixed_losses(each, gap, known=known, told=told)
-                known = known | told
+                each = mixed_losses(each, gap, known=known, told=heard)
+                known = known | heard
             rows = known if name == JOINT else known & present[name]
             weight = batch.weight[column] * rows
             found[column, name] = (each * weight).sum() / weight.sum().clamp(min=1e-6)
