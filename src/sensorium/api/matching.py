@@ -21,7 +21,7 @@ from sensorium.api.pairs import Say, cut_groups, decoded, groups, readable, sort
 from sensorium.api.persist import MatchState, described, fingerprint_of, norm_for, read_match, write_match
 from sensorium.api.planning import MINUTES, planned
 from sensorium.api.prepare import with_texts
-from sensorium.api.retrieving import figures, verdict
+from sensorium.api.retrieving import figures, probed, verdict
 from sensorium.api.shown import searches
 from sensorium.api.unlearned import ailments
 from sensorium.data import Decoder
@@ -265,7 +265,8 @@ class Matcher:
 
         by: a column whose equal cells count as belonging together (a class), instead of rows and equal cells. Figures: the
         share of queries with a right answer among the first 1, 5 and 10, and the median rank, with intervals, beside
-        chance and linear correlations. Raises InputError where nothing can be compared.
+        chance and linear correlations. With `by`, linear probes for its classes in both spaces beside them, as `probes`.
+        Raises InputError where nothing can be compared.
         """
         torch.set_num_threads(threads())
         table = read(data)
@@ -279,7 +280,12 @@ class Matcher:
                 got=f"{len(things.rows)} rows",
                 fix="give rows that fill two or more of the matched columns",
             )
-        return {"metric": "r@10", "split": "given", "skipped": lost, "by": by} | self._measure(things)
+        found = {"metric": "r@10", "split": "given", "skipped": lost, "by": by} | self._measure(things)
+        if by is not None:
+            placed = self._placed(things)
+            rows = with_texts(self._decoder(things.table), self.task, things.rows)
+            found["probes"] = probed(self.blend.vectors(placed.own, rows), placed.joint, things.group)
+        return found
 
     def embed(
         self, data: object, *, space: str = "coordinated", say: Say = _silent

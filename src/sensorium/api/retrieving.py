@@ -6,9 +6,13 @@ import numpy as np
 
 from sensorium.api.blend import Blend, first_of
 from sensorium.api.heads import Rows
+from sensorium.measure.probes import linear_probe
+from sensorium.measure.resample import scored, share
 from sensorium.measure.retrieval import retrieval_scores
 from sensorium.tasks import Task
 from sensorium.training import Placed
+
+PROBED = 5  # rows that a class needs for a probe
 
 
 def figures(
@@ -79,3 +83,35 @@ def verdict(found: Sequence[Mapping]) -> list[str]:
             told += f", by linear correlations {100 * beside['linear']['r@10']['value']:.1f} %"
         lines.append(told + ".")
     return lines
+
+
+def probed(
+    vectors: Mapping[str, np.ndarray], joint: np.ndarray, classes: np.ndarray
+) -> list[dict[str, object]]:
+    """How well a linear probe tells classes from vectors: of each column, of all side by side, and of the joint space.
+
+    classes: (n,) class numbers, -1 for unknown. Each half of the rows is answered by a probe of the other half. Entries
+    {vectors, rows, accuracy}; nothing where a class has too few rows to be told.
+    """
+    known = np.flatnonzero(classes >= 0)
+    numbers, truth, often = np.unique(classes[known], return_inverse=True, return_counts=True)
+    if len(numbers) < 2 or often.min() < PROBED:
+        return []
+    views = {**vectors, "all, side by side": np.concatenate(list(vectors.values()), 1), "joint": joint}
+    found: list[dict[str, object]] = []
+    for name, matrix in views.items():
+        here = matrix[known].any(1)
+        x, y = matrix[known][here], truth.ravel()[here]
+        order = np.random.default_rng(0).permutation(len(x))
+        right = np.zeros(len(x))
+        for side in (0, 1):
+            fit, ask = order[side::2], order[1 - side :: 2]
+            if len(fit) < 10 or not len(ask):
+                continue
+            said = linear_probe(x[fit], y[fit], x[ask], kind="category", classes=len(numbers))
+            right[ask] = said.argmax(1) == y[ask]
+        score = share(
+            scored(lambda w, r=right: {"accuracy": w @ r / w.sum(1)}, len(right))["accuracy"], len(right)
+        )
+        found.append({"vectors": name, "rows": len(right), "accuracy": score.to_json()})
+    return found

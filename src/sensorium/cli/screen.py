@@ -138,4 +138,5 @@ def retrieval_lines(metrics: Mapping) -> list[str]:
         lines.append(
             f"  {row['query']} > {row['answer']}, {row['by']:<8}{figures}  median rank {row['median_rank']['value']:g}"
         )
-    return lines
+    probes = metrics.get("probes", [])
+    return lines + [f"  linear probe on {p['vectors']}: accuracy {interval(p['accuracy'])}" for p in probes]
