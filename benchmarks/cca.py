@@ -8,7 +8,7 @@ baseline   hand-made statistics of a photo and tf-idf of a caption: the row that
 views      the dictionary of patches alone, and beside the statistics, with the same tf-idf
 captions   all captions as pairs against one mean caption of each photo
 whitening  shrinkage from 0.003 (nearly whitened) to 0.999 (hardly: partial least squares)
-kernel     random Fourier features of the dictionary (arXiv 2007: Rahimi and Recht), for a Gaussian kernel
+kernel     random Fourier features of the dictionary (Rahimi and Recht 2007, NIPS), for a Gaussian kernel
 planted    correlations .9 .6 .3 0 found again, and seconds for 3,000 columns a side
 """
 

@@ -4,7 +4,7 @@ Hotelling (1936) for two modalities; for more, the largest sum of correlations u
 Biometrika 58: MAXVAR and SUMCOR kin), which is one symmetric eigenproblem: each modality is whitened by its own rows,
 and block (i, j) holds the cross-covariance of the rows that have both. Blocks of modalities that never meet are zero, so
 that modalities which each meet a third are bound through it. Projections are weighed by a power of their correlations
-(arXiv:1212.4522 sec. 3.2) and brought to unit length, so that a dot product says how well two things go together.
+(arXiv:1212.4522) and brought to unit length, so that a dot product says how well two things go together.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -82,7 +82,7 @@ class Dictionary:
         return np.sqrt(np.concatenate([*quarters, np.mean(quarters, axis=0)], 1))
 
     def _active(self, ready: np.ndarray) -> np.ndarray:
-        """How much nearer than the mean centre each centre is, 0 where it is not ("triangle", sec. 3.2.2), (m, k)."""
+        """How much nearer than the mean centre each centre is, 0 where it is not ("triangle"), (m, k)."""
         far = ready @ (-2 * self.centres.T)
         far += (self.centres**2).sum(1)
         far += (ready**2).sum(1, keepdims=True)
