@@ -169,7 +169,7 @@ def create_index(matcher: Matcher, path: str | Path, table: Table, *, run: str =
             got=table.columns,
             fix=f"give {', '.join(matcher.asked.match)}",
         )
-    texts = [c for c in _facts(table) if c not in ("id", "split") and _written(table, c)]
+    texts = [c for c in _facts(table) if c != "split" and _written(table, c)]
     described = {
         "run": run,
         "match": list(matcher.asked.match),
@@ -224,9 +224,11 @@ def _found(hit: Hit) -> Found:
 
 
 def _facts(table: Table) -> dict[str, list[object]]:
-    """Columns that an index can keep: words, numbers, truth; several texts of a cell as lines."""
+    """Columns that an index can keep beside the ids: words, numbers, truth; several texts of a cell as lines."""
     found = {}
     for name, cells in table.data.items():
+        if name == "id":  # every row has one already
+            continue
         told = [
             BETWEEN.join(map(str, c)) if isinstance(c, list | tuple) else None if blank(c) else c
             for c in cells
