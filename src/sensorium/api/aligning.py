@@ -49,7 +49,7 @@ class Read:
 
 
 def align(
-    matcher: Matcher,
+    matcher: object,
     data: object,
     row: object = 0,
     *,
