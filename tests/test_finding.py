@@ -142,6 +142,7 @@ def test_a_table_without_one_row_to_embed_ends_with_one(here, tmp_path, capsys):
         with pytest.raises(SystemExit) as ended:
             main([*verb, "--quiet"])
         assert ended.value.code == 1
+    capsys.readouterr()
     assert "the index is empty" in refused(["search", str(tmp_path / "i"), "--text", "a red disc"], capsys)
     ask = ["search", str(tmp_path / "i"), "new.csv", "--query", "caption", "-o", str(tmp_path / "ranks.csv")]
     assert "the index is empty" in refused(ask, capsys)
@@ -466,7 +467,7 @@ def test_rows_are_sorted_by_names_and_better_by_a_few_rows(here, tmp_path, capsy
     chances = [float(rows_of(out)[0][f"p_{c}"]) for c in COLOURS]
     assert sum(chances) == pytest.approx(1, abs=1e-6)
     main([*names, "--shots", "t.csv", "--target", "colour"])
-    assert right(out, cells) > max(0.6, by_names)
+    assert right(out, cells) >= max(0.6, by_names)
 
 
 def test_classes_whose_names_are_no_words_are_learned_from_rows(here, tmp_path, capsys):
@@ -522,3 +523,27 @@ def test_figures_say_chance_and_what_belongs_together_may_be_a_class(here, capsy
     assert by["photo", "caption", "blend"]["chance@1"]["value"] > 0.1, "several rows have the same colour"
     main(["evaluate", "run", "t.csv", "--quiet"])
     assert "the figures flatter" in capsys.readouterr().out
+
+
+def test_numbers_of_a_csv_are_numbers_and_codes_stay_codes(here, tmp_path, capsys):
+    table = write(tmp_path / "t.csv", {
+        "id": ["a", "b", "c"], "caption": ["7", "8", "9"], "weight": ["1.5", "", "20"], "code": ["007", "012", "100"], "size": ["1", "2", "big"],
+    })  # fmt: skip
+    shelf = str(tmp_path / "i")
+    main(["index", "run", str(table), "-o", shelf, "--quiet"])
+    from sensorium.store.index import Index
+
+    kinds = Index.open(shelf).manifest.columns
+    assert "caption" in Index.open(shelf).manifest.texts
+    assert kinds == {"caption": "text", "weight": "number", "code": "text", "size": "text"}
+    later = write(
+        tmp_path / "later.csv",
+        {"id": ["d"], "caption": ["a red disc"], "weight": ["3"], "code": ["5"], "size": ["5"]},
+    )
+    main(["index", "run", str(later), "-o", shelf, "--quiet"])
+    assert Index.open(shelf).manifest.columns == kinds
+    odd = write(tmp_path / "odd.csv", {"id": ["e"], "caption": ["a red disc"], "weight": ["heavy"]})
+    capsys.readouterr()
+    assert "weight holds values of different kinds" in refused(
+        ["index", "run", str(odd), "-o", shelf], capsys
+    )

@@ -1,6 +1,7 @@
 """Finder: the rows of a table in a matcher's space, on disk: add, delete, and search with anything for anything."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from sensorium.types import InputError, Limits, Prediction
 
 PIECE = 2000  # rows that are embedded and acknowledged at a time
 TRIED = 50  # queries by which recall is measured
+WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,17})")
+NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]{0,17})(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,2})?")
 BETWEEN = "\n"  # texts of one cell
 
 
@@ -59,7 +62,8 @@ class Finder:
         Returns ids of rows that could not be embedded, with the reason. Raises InputError.
         """
         table = read(data)
-        columns = _facts(table)
+        written = [n for n, kind in self.index.manifest.columns.items() if kind == "text"]
+        columns = _facts(table, words=(*self.matcher.asked.match, *written))
         bad: list[str] = []
         for start in range(0, len(table), PIECE):
             part = table.take(range(start, min(start + PIECE, len(table))))
@@ -169,7 +173,8 @@ def create_index(matcher: Matcher, path: str | Path, table: Table, *, run: str =
             got=table.columns,
             fix=f"give {', '.join(matcher.asked.match)}",
         )
-    texts = [c for c in _facts(table) if c != "split" and _written(table, c)]
+    facts = _facts(table, words=matcher.asked.match)
+    texts = [c for c, cells in facts.items() if c != "split" and _written(table, cells)]
     described = {
         "run": run,
         "match": list(matcher.asked.match),
@@ -223,8 +228,12 @@ def _found(hit: Hit) -> Found:
     return Found(id=hit.id, score=hit.score, through=hit.modality, row=hit.row)
 
 
-def _facts(table: Table) -> dict[str, list[object]]:
-    """Columns that an index can keep beside the ids: words, numbers, truth; several texts of a cell as lines."""
+def _facts(table: Table, words: Sequence[str] = ()) -> dict[str, list[object]]:
+    """Columns that an index can keep beside the ids: words, numbers, truth; several texts of a cell as lines.
+
+    Texts that are all plain numbers, as a .csv gives them, become numbers, so that conditions can compare them; not those
+    of `words`, and no codes such as 007.
+    """
     found = {}
     for name, cells in table.data.items():
         if name == "id":  # every row has one already
@@ -236,13 +245,23 @@ def _facts(table: Table) -> dict[str, list[object]]:
         if all(c is None or isinstance(c, str | int | float | bool) for c in told):
             kinds = {type(c) for c in told if c is not None}
             mixed = len(kinds) > 1 and not kinds <= {int, float}
-            found[name] = [None if c is None else str(c) for c in told] if mixed else told
+            texts = [None if c is None else str(c) for c in told] if mixed else told
+            found[name] = texts if name in words else _numbers(texts)
     return found
 
 
-def _written(table: Table, name: str) -> bool:
+def _numbers(cells: list[object]) -> list[object]:
+    """Texts as the numbers that they write, where all of them do; else the cells as they are."""
+    said = [c for c in cells if c is not None]
+    if not said or not all(isinstance(c, str) and NUMBER.fullmatch(c.strip()) for c in said):
+        return cells
+    whole = all(WHOLE.fullmatch(str(c).strip()) for c in said)
+    return [None if c is None else int(str(c)) if whole else float(str(c)) for c in cells]
+
+
+def _written(table: Table, cells: Sequence[object]) -> bool:
     """Whether a column holds words to look up: text that names no file."""
     from sensorium.store import looks_like_path
 
-    said = [c for c in _facts(table)[name] if isinstance(c, str)]
+    said = [c for c in cells if isinstance(c, str)]
     return bool(said) and not looks_like_path(table, said[:: max(1, len(said) // 200)])
