@@ -117,8 +117,12 @@ class Decoder:
         return found, faults
 
 
-def _alone() -> AbstractContextManager:
-    """Keep matrix products to the thread that asks for them: the workers are the threads."""
+def alone() -> AbstractContextManager:
+    """Keep matrix products to the thread that asks for them.
+
+    Where the workers are the threads; and where another process may be busy: two threads that share a core with it
+    mostly wait for each other (a decomposition took ten times as long).
+    """
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(1, user_api="blas")
@@ -135,7 +139,7 @@ def decode_rows(
     results: list[Row] = []
     faults: list[list[Fault]] = []
     cores = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
-    with _alone() if len(rows) > MANY else nullcontext(), ThreadPoolExecutor(cores) as pool:
+    with alone() if len(rows) > MANY else nullcontext(), ThreadPoolExecutor(cores) as pool:
         for row, fault in pool.map(lambda i: decoder.patches(i, modalities), rows, chunksize=8):
             results.append(row)
             faults.append(fault)

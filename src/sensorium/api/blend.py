@@ -79,8 +79,10 @@ class Blend:
             width = self.space.projections[name].basis.shape[1]
             found[name] = np.zeros((len(here), width), np.float32)
             if here.any():
-                some = rows.take(np.flatnonzero(here).tolist())
-                found[name][here] = self.space.vectors(name, view.features(some))
+                there = np.flatnonzero(here)
+                first, again = alike(name, rows, there)
+                some = rows.take(there[first].tolist())
+                found[name][here] = self.space.vectors(name, view.features(some))[again]
         return found
 
     def vectors(self, own: Vectors, rows: Rows) -> dict[str, np.ndarray]:
@@ -116,6 +118,16 @@ class Blend:
 
 def _under(arrays: Vectors, start: str) -> dict[str, np.ndarray]:
     return {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
+
+
+def alike(name: str, rows: Rows, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the rows `there` hold an array for the first time, and for each row the place of its own among them.
+
+    A picture that stands beside five captions is one array in five rows, and its features are computed once.
+    """
+    keys = np.array([id(rows.patches[i][name]) for i in there])
+    _, first, again = np.unique(keys, return_index=True, return_inverse=True)
+    return first, again.ravel()
 
 
 def blended(own: Vectors, linear: Vectors, share: float) -> dict[str, np.ndarray]:

@@ -24,7 +24,7 @@ from sensorium.api.prepare import with_texts
 from sensorium.api.retrieving import figures, probed, verdict
 from sensorium.api.shown import searches
 from sensorium.api.unlearned import ailments
-from sensorium.data import Decoder
+from sensorium.data import Decoder, alone
 from sensorium.network import SIZES, Network
 from sensorium.report import write_report
 from sensorium.store import Table, lock, read, read_json, read_jsonl, remove, write_json
@@ -122,11 +122,12 @@ class Matcher:
         fit, held, lost, remarks = self._open(table, valid, folder, say)
         say("simple", 0.0, "linear correlations first")
         some = with_texts(self._decoder(fit.table), self.task, fit.rows)
-        self.blend = fit_blend(self.task, some, fit.group, fit.same, seed=self.asked.seed)
         facts = Facts(
             rows=with_texts(self._decoder(held.table), self.task, held.rows), group=held.group, same=held.same
         )
-        self.task, told = mirrored(self.task, self.blend, facts)
+        with alone():
+            self.blend = fit_blend(self.task, some, fit.group, fit.same, seed=self.asked.seed)
+            self.task, told = mirrored(self.task, self.blend, facts)
         remarks += told
         self._build(old, fit, say)
         write_match(folder, self._state(), mark, complete=False)
