@@ -4,13 +4,14 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from sensorium.report.alignment import alignment
 from sensorium.report.explained import explanation
 from sensorium.report.found import search_page
 from sensorium.report.page import Run, page
 from sensorium.store import read_json, write_bytes
 from sensorium.types import InputError
 
-__all__ = ["write_explanation", "write_report", "write_search"]
+__all__ = ["write_alignment", "write_explanation", "write_report", "write_search"]
 
 
 def write_report(run_folder: str | Path) -> Path:
@@ -49,6 +50,12 @@ def write_explanation(found: Mapping, path: str | Path) -> Path:
     Parts that are missing or odd are left out. Raises InputError where the file cannot be written.
     """
     write_bytes(Path(path), explanation(found).encode("utf-8", "replace"))
+    return Path(path)
+
+
+def write_alignment(found: Mapping, path: str | Path) -> Path:
+    """Write the page of one aligned row; return its path. Raises InputError where the file cannot be written."""
+    write_bytes(Path(path), alignment(found).encode("utf-8", "replace"))
     return Path(path)
 
 

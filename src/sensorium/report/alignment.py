@@ -108,7 +108,7 @@ def _worth(pair: Mapping) -> Html | None:
     verdict = (
         "its parts are told apart"
         if surely
-        else "so little of this is about this row: do not read much into it"
+        else "others fit nearly as well, so read little into it"
     )
     return note(
         told,
