@@ -64,7 +64,7 @@ def _matched(run: Run) -> Sections:
         ("directions", "Found and not found", join(matched.weights(metrics), matched.directions(metrics))),
         ("searches", "Searches", matched.searches(run.examples)),
         ("diagnosis", "What stood in the way", matched.diagnosis(metrics)),
-        ("data", "Data", card(metrics, run.quarantine, run.model)),
+        ("data", "Data", join(card(metrics, run.quarantine, run.model), matched.things(metrics))),
         ("learning", "Learning", curves(metrics, run.history)),
         ("making", "How it was made", making(metrics, run.model)),
         ("next", "What to do next", search_commands(metrics, run.model, run.folder)),

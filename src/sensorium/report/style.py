@@ -91,13 +91,21 @@ WHY = """
 .badge.even{background:var(--even-wash);color:var(--even)}.small-multiples{display:grid;grid-template-columns:repeat(auto-fill,minmax(260px,1fr));gap:4px 28px}.small-multiples .plot{height:140px}
 """
 
+FIND = """
+.finds{grid-template-columns:repeat(auto-fit,minmax(230px,1fr));margin:0}.finds .tile{padding:15px 17px}.finds .tile>b{font-size:2.5rem;line-height:1.15;letter-spacing:-.03em;font-weight:700}.finds .track{height:26px;margin:2px 6px 6px}.finds .reach{top:11px}.finds .spot{top:13px}
+.scale-line{left:0;right:0;top:12px;height:2px;border-radius:2px;background:var(--line)}.finds .rule.mark{top:4px;bottom:4px;width:2px}
+.card header.place{display:flex;align-items:baseline;gap:.55em;font-size:.9rem;overflow-wrap:anywhere}.place .score{margin-inline-start:auto}.place .other{color:var(--soft);font-weight:450}.card.hit{border-color:var(--good);box-shadow:inset 0 3px 0 var(--good)}.card.asked{background:var(--wash);border-color:transparent}.card.asked header{border-color:var(--line)}
+.search{display:grid;grid-template-columns:minmax(170px,22%) 1fr;gap:14px;align-items:start}.answers{display:grid;grid-template-columns:repeat(auto-fill,minmax(158px,1fr));gap:14px}.search .cell blockquote{font-size:.86rem}.search .cell img,.answers .cell img,.cards .cell img{min-width:min(100%,150px)}
+.facts{display:flex;flex-wrap:wrap;gap:1px 1em;margin-top:.25em}.fact b{font-weight:560;color:var(--ink)}
+"""
+
 SMALL = """
 @media(max-width:640px){main{padding:0 14px 48px}nav{margin-inline:-14px;padding:0 14px}section{padding:20px 16px;border-radius:12px}.hero{grid-template-columns:1fr;gap:16px}
 .whisker{grid-template-columns:1fr auto;gap:0 10px;padding:7px 0 2px}.whisker .track,.whisker .scale{grid-column:1/-1;grid-row:2;margin:0 8px}.track{height:22px}.reach{top:9px}.spot,.ring{top:11px}.whisker .said small{min-width:0;margin-inline-start:.5em}
 .patterned.many{flex-direction:column;gap:3px}.tiles{grid-template-columns:1fr 1fr}.tile{padding:10px 11px}.heat{border-spacing:1px}.heat td{min-width:25px;width:25px;height:25px;font-size:.72rem}.heat th{padding-inline-end:5px;max-width:9em}.heat thead .turn{max-height:9em}.inputs td:last-child{width:34%}.inputs thead th{white-space:normal}
-.row{gap:4px 10px}.dotted .row{grid-template-columns:1fr auto;padding-bottom:6px}.dotted .bar{grid-area:2/1/3/-1;height:8px}.cards{grid-template-columns:1fr}.plot{margin-left:42px;height:190px}}
+.row{gap:4px 10px}.dotted .row{grid-template-columns:1fr auto;padding-bottom:6px}.dotted .bar{grid-area:2/1/3/-1;height:8px}.cards,.search{grid-template-columns:1fr}.answers{grid-template-columns:1fr 1fr;gap:10px}.search+h3{margin-top:2.2em}.finds{grid-template-columns:1fr}.plot{margin-left:42px;height:190px}}
 @media print{nav{display:none}section{break-inside:avoid;border-color:#ccc}body{background:#fff}audio{display:none}}
 @media(prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
 """
 
-STYLE = "".join((PALETTES, TEXT, PARTS, CHARTS, EXAMPLES, WHY, SMALL))
+STYLE = "".join((PALETTES, TEXT, PARTS, CHARTS, EXAMPLES, WHY, FIND, SMALL))
