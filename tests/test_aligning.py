@@ -15,6 +15,7 @@ from sensorium.api.hearing import FEWEST, hear, transcript
 from sensorium.api.initial import Initial
 from sensorium.api.matching import Matcher
 from sensorium.api.opening import plan_match
+from sensorium.api.pairs import decoded, spread
 from sensorium.api.sides import (
     PARTS,
     PATCHES,
@@ -34,7 +35,7 @@ from sensorium.modalities import CARRIERS
 from sensorium.network import SIZES, Network
 from sensorium.report import write_alignment
 from sensorium.store import Table
-from sensorium.training import Plan
+from sensorium.training import Examples, Plan, Trainer, run
 from sensorium.types import InputError, Limits, Signal
 
 NAMES = ("red", "green", "blue", "yellow")
@@ -281,8 +282,6 @@ def painted() -> Table:
 
 @pytest.fixture(scope="module")
 def painter(painted) -> Matcher:
-    from sensorium.api.pairs import spread
-
     match = ("picture", "texts", "size")
     return untrained(spread(painted, match).table, match, {"texts": "text"})
 
@@ -307,6 +306,40 @@ def test_every_text_of_a_cell_is_aligned_with_the_picture(painted, painter):
     assert found["pairs"][3]["links"][0]["to"] == "size"
     assert first["strangers"]["rows"] > 8
     assert 0 <= first["strangers"]["dearer"] <= first["strangers"]["rows"]
+
+
+def squares(rows: int, seed: int) -> tuple[Table, list[dict[str, int]]]:
+    """Pictures of two coloured squares on 3 x 3 places, both colours as text, and the place of each."""
+    rng = np.random.default_rng(seed)
+    pictures, texts, where = [], [], []
+    for _ in range(rows):
+        picture = rng.integers(70, 110, (48, 48, 3)).astype(np.uint8)
+        chosen, cells = rng.permutation(4)[:2].tolist(), rng.permutation(9)[:2].tolist()
+        for c, cell in zip(chosen, cells, strict=True):
+            y, x = divmod(cell, 3)
+            picture[16 * y + 2 : 16 * y + 14, 16 * x + 2 : 16 * x + 14] = COLOURS[c]
+        pictures.append(picture)
+        texts.append(" ".join(NAMES[c] for c in chosen))
+        where.append({NAMES[c]: cell for c, cell in zip(chosen, cells, strict=True)})
+    return Table(data={"picture": pictures, "text": texts}), where
+
+
+def test_a_matcher_that_learned_colours_knows_where_they_are(tmp_path):
+    table, _ = squares(240, seed=0)
+    made = untrained(table, ("picture", "text"), {"text": "text"})
+    rows, _ = decoded(table, made.task, made.rates, made.limits, say=quiet, stage="")
+    same = np.unique(table.cells("text"), return_inverse=True)[1].ravel()
+    examples = Examples(rows=rows, targets={}, group=same)
+    plan = Plan(steps=100, batch=32, drop=0.0, check=100)
+    run(Trainer(made.network, made.task, plan, examples), folder=tmp_path, valid=Examples(rows=rows[:8], targets={}, group=same[:8]), deadline_s=None)  # fmt: skip
+    asked, where = squares(10, seed=9)
+    found = []
+    for row in range(10):
+        (pair,) = align(made, asked, row)["pairs"]
+        for word in pair["words"]:
+            y, x = divmod(where[row][word["word"]], 3)
+            found.append((word["y"], word["x"]) == (round((y + 0.5) / 3, 4), round((x + 0.5) / 3, 4)))
+    assert np.mean(found) > 0.35, "one in nine by chance"
 
 
 def test_what_cannot_be_aligned_is_said(painted, painter, choir, singer):

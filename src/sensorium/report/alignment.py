@@ -105,11 +105,7 @@ def _worth(pair: Mapping) -> Html | None:
     if not rows or dearer is None:
         return note(told)
     surely = dearer >= SURE * rows
-    verdict = (
-        "its parts are told apart"
-        if surely
-        else "others fit nearly as well, so read little into it"
-    )
+    verdict = "its parts are told apart" if surely else "others fit nearly as well, so read little into it"
     return note(
         told,
         f" With the cells of {several(rows, 'other row')} in place it is larger in {dearer:.0f}: {verdict}.",
