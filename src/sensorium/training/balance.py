@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,11 @@ from sensorium.types import InputError
 
 LEAST = 0.1  # share of a blended weight that no estimate takes away: late fusion needs every head
 
-KNOWS = 0.03  # share of a constant answer's loss by which a head must beat it to count as knowing something
+SURE = 2.0  # standard errors by which a head must beat a constant answer to count as knowing something
+KNOWS = 0.03  # of that answer's loss instead, where rows are too few to tell the error
 
 Figures = Mapping[str, float]  # head, as `told` names it -> mean loss
+NOTHING: Figures = MappingProxyType({})
 
 
 class Balance(ABC):
@@ -31,12 +34,18 @@ class Balance(ABC):
     def backward(self, found: Mapping[Named, Tensor], network: Network, plan: Plan) -> None:
         """Add the gradients of the heads' losses to the network's parameters."""
 
-    def checked(self, valid: Figures, blank: Figures, train: Callable[[], Figures]) -> "Balance":
+    def checked(
+        self, valid: Figures, blank: Figures, train: Callable[[], Figures], noise: Figures = NOTHING
+    ) -> "Balance":
         """Return the balance to go on with after a validation.
 
         valid: losses of the heads on held-out rows; blank: those of the best constant answer, which knows no input;
-        `train` measures the heads on training rows.
+        `train` measures the heads on training rows; noise: standard errors of blank - valid, where they are known.
         """
+        return self
+
+    def glanced(self, valid: Figures, blank: Figures, noise: Figures) -> "Balance":
+        """Return the balance to go on with after an early look at held-out rows; by default nothing follows."""
         return self
 
     def unchecked(self) -> "Balance":
@@ -82,9 +91,18 @@ class Guarded(Uniform):
     def _knows(self, name: str) -> bool:
         return any(told((column, name)) in self.open for column in self.columns)
 
-    def checked(self, valid: Figures, blank: Figures, train: Callable[[], Figures]) -> Balance:
-        """Open those heads that beat a constant answer by KNOWS of its loss."""
-        return replace(self, open=tuple(k for k, v in valid.items() if v < (1 - KNOWS) * blank.get(k, 0.0)))
+    def checked(
+        self, valid: Figures, blank: Figures, train: Callable[[], Figures], noise: Figures = NOTHING
+    ) -> Balance:
+        """Open those heads that beat a constant answer by SURE standard errors, or by KNOWS of its loss."""
+        return self.glanced(valid, blank, noise)
+
+    def glanced(self, valid: Figures, blank: Figures, noise: Figures) -> Balance:
+        """The same at an early look: what is learned at once is not held back until the first validation."""
+        least = {k: SURE * noise[k] if k in noise else KNOWS * b for k, b in blank.items()}
+        return replace(
+            self, open=tuple(k for k, v in valid.items() if k in blank and blank[k] - v > least[k])
+        )
 
     def unchecked(self) -> Balance:
         """Without validations no head could ever show what it knows."""
@@ -173,7 +191,9 @@ class Blend(Balance):
         """Send the gradient of the weighted sum."""
         total({n: v * self.weights.get(told(n), 1.0) for n, v in found.items()}, plan).backward()
 
-    def checked(self, valid: Figures, blank: Figures, train: Callable[[], Figures]) -> Balance:
+    def checked(
+        self, valid: Figures, blank: Figures, train: Callable[[], Figures], noise: Figures = NOTHING
+    ) -> Balance:
         """Weigh the heads anew by how both losses moved since the last validation."""
         now = Standing(train=train(), valid=valid)
         if not self.valid:
