@@ -94,7 +94,9 @@ class Held:
 
     common: float  # mean loss of the heads' votes on the asked target, of which the joint head has two
     heads: Mapping[str, float]  # mean loss of each
-    rows: Mapping[str, torch.Tensor] = field(default_factory=dict)  # (n,) losses of the rows with target and modality
+    rows: Mapping[str, torch.Tensor] = field(
+        default_factory=dict
+    )  # (n,) losses of the rows with target and modality
 
 
 def means(rows: Mapping[str, torch.Tensor]) -> dict[str, float]:

@@ -111,8 +111,9 @@ def check(trainer: Trainer, examples: Examples) -> Held:
 
 def final(trainer: Trainer, found: Held) -> dict[str, float]:
     """Losses of the answers that the run may end with: of all heads together, and of the joint head where there is one."""
-    joint = {told((t.column, JOINT)) for t in trainer.task.targets[:1]} & set(found.heads)
-    return {"together": found.common} | {"joint": found.heads[j] for j in joint}
+    said, columns = {"together": found.common}, [t.column for t in trainer.task.targets]
+    joint = found.heads.get(told((columns[0], JOINT))) if columns else None
+    return said if joint is None else said | {"joint": joint}
 
 
 def early(step: int, check: int) -> bool:

@@ -209,7 +209,8 @@ class Trainer:
         for number, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam/{number}/{k}": torch.as_tensor(v) for k, v in state.items()}
         numbers = {
-            k: getattr(self, k) for k in ("step", "steps", "elapsed_s", "best", "stale", "lowest", "row_bytes")
+            k: getattr(self, k)
+            for k in ("step", "steps", "elapsed_s", "best", "stale", "lowest", "row_bytes")
         }
         numbers["balance"] = self.balance.state()
         make_folder(folder)
