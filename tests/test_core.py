@@ -18,7 +18,7 @@ from sensorium.tokens import SHARED, Tokens, compact, pooled
 from sensorium.training import Examples, Plan, Trainer, losses, row_losses, run, schedule
 from sensorium.types import InputError, Modality
 
-TINY = Shape(dim=16, heads=2, depth=2, width=8, tokens=4, dropout=0.0)
+TINY = Shape(dim=16, heads=2, depth=2, width=8, tokens=4, space=8, dropout=0.0)
 
 
 def modality(

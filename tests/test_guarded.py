@@ -1,5 +1,6 @@
 """The default balance: a head that knows nothing by itself does not train its encoder."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,9 @@ from test_balance import trainer_of
 from test_core import TINY
 
 from sensorium.network import JOINT, Network, key
-from sensorium.training import BALANCES, balance_of, blank_losses, losses, row_losses
+from sensorium.training import BALANCES, balance_of, blank_losses, losses, row_losses, run
+from sensorium.training.answers import held_rows, means, noise_of
+from sensorium.training.loop import early, final
 
 
 def test_a_head_that_knows_nothing_does_not_train_its_encoder():
@@ -32,13 +35,47 @@ def test_a_head_that_knows_nothing_does_not_train_its_encoder():
     heads = [f"{c}/{n}" for c in network.columns for n in network.names]
     blank = dict.fromkeys(heads, 1.0)
     told = trainer.balance.checked({**dict.fromkeys(heads, 0.99), heads[0]: 0.5}, blank, dict)
-    assert told.state() == {"open": {heads[0]: 1.0}}
-    assert trainer.balance.restored(told.state()) == told
-    assert told.checked(dict.fromkeys(heads, 0.99), blank, dict) == trainer.balance, "it closes again"
+    assert told.open == (heads[0],)
+    assert trainer.balance.restored(json.loads(json.dumps(told.state()))) == told
+    assert told.checked(dict.fromkeys(heads, 0.99), blank, dict).open == (), "it closes again"
     some, first = slope(told), key(network.names[0])
     assert {n.partition(".")[0] for n in some} == {first}
     for name, grad in some.items():
         torch.testing.assert_close(grad, plain[name], msg=name)
+
+
+def test_rows_that_are_new_cannot_be_learned_by_heart():
+    trainer = trainer_of("guarded", steps=5)
+    network, examples = trainer.network, trainer.examples
+    encoded = network.encode(examples.batch(trainer.task, range(len(examples.rows))))
+    assert trainer.balance.heard(encoded, passes=1.9) is encoded
+    late = trainer.balance.heard(encoded, passes=2.0)
+    assert not any(e.vector.requires_grad for e in late.values())
+    seen = []
+
+    class Listening(type(trainer.balance)):
+        def heard(self, encoded, passes):
+            seen.append(passes)
+            return encoded
+
+    trainer.balance = Listening()
+    stream = trainer.batches()
+    for _ in range(3):
+        trainer.train_step(next(stream))
+    share = trainer.plan.batch / len(examples.rows)
+    assert seen == pytest.approx([0.0, share, 2 * share])
+
+
+def test_a_head_that_has_learned_all_it_can_teaches_no_more_until_it_gains_again():
+    guard, blank = replace(BALANCES["guarded"], columns=("y",)), {"y/a": 1.0}
+    for valid in (0.9, 0.5, 0.5, 0.498):
+        guard = guard.checked({"y/a": valid}, blank, dict)
+        assert guard.open == ("y/a",)
+    guard = guard.checked({"y/a": 0.499}, blank, dict)
+    assert guard.open == (), "three validations in which it gained less than a hundredth"
+    assert guard.glanced({"y/a": 0.499}, blank, {}).open == ()
+    assert guard.restored(json.loads(json.dumps(guard.state()))) == guard
+    assert guard.checked({"y/a": 0.4}, blank, dict).open == ("y/a",)
 
 
 def test_without_validations_or_a_joint_head_nothing_is_guarded():
@@ -48,19 +85,83 @@ def test_without_validations_or_a_joint_head_nothing_is_guarded():
     assert BALANCES["blend"].unchecked() == BALANCES["blend"]
 
 
-def test_a_constant_answer_costs_what_the_best_one_costs():
+def test_no_other_constant_answer_is_better():
     trainer = trainer_of("guarded")
     task, examples = trainer.task, trainer.examples
     found = blank_losses(task, examples, examples)
     for target in task.targets:
-        cells = [c for c in examples.targets[target.column] if c is not None]
-        truth = torch.from_numpy(np.stack(cells))
-        if target.kind == "category":
-            logs = torch.log(torch.bincount(truth, minlength=len(target.classes)) / len(truth) + 1e-6)
-            want = float(row_losses(logs.expand(len(truth), -1), truth, target).mean())
-            assert found[f"{target.column}/joint"] == pytest.approx(want, rel=1e-5)
-            wrong = logs + torch.linspace(0, 1, len(logs))
-            assert float(row_losses(wrong.expand(len(truth), -1), truth, target).mean()) > want - 0.02
+        truth = torch.from_numpy(np.stack([c for c in examples.targets[target.column] if c is not None]))
+        answer = torch.zeros(target.width, requires_grad=True)
+        slow = torch.optim.LBFGS([answer], max_iter=200, line_search_fn="strong_wolfe")
+
+        def loss(answer=answer, truth=truth, target=target, slow=slow):
+            slow.zero_grad()
+            mean = row_losses(answer.expand(len(truth), -1), truth.float() if target.kind == "number" else truth, target).mean()  # fmt: skip
+            mean.backward()
+            return mean
+
+        slow.step(loss)
+        assert found[f"{target.column}/joint"] == pytest.approx(float(loss().detach()), rel=2e-4), target.kind
+
+
+def gains(rows: int, mean: float, spread: float = 1.0) -> tuple[dict, dict]:
+    """Losses of a head and of a constant answer whose difference has this mean and this spread."""
+    torch.manual_seed(0)
+    drawn = torch.randn(rows)
+    gain = mean + spread * (drawn - drawn.mean()) / drawn.std()
+    return {"y/audio": 2 - gain}, {"y/audio": torch.full((rows,), 2.0)}
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread", "open"), [(0.03, 0.2, True), (0.03, 0.4, False), (-0.03, 0.2, False)]
+)
+def test_what_a_head_gains_must_be_more_than_chance(mean, spread, open):
+    losses_, blank = gains(400, mean, spread)
+    noise = noise_of(losses_, blank)
+    assert noise["y/audio"] == pytest.approx(spread / 20, rel=1e-3)
+    guard = replace(BALANCES["guarded"], columns=("y",))
+    told = guard.checked(means(losses_), means(blank), dict, noise)
+    assert (told.open == ("y/audio",)) is open
+    assert told.open == guard.glanced(means(losses_), means(blank), noise).open
+    assert noise_of(*gains(9, 0.03)) == {}, "nine rows do not tell how much is chance"
+
+
+def test_held_out_rows_are_looked_at_early_and_less_and_less_often(tmp_path, monkeypatch):
+    assert [s for s in range(200) if early(s, 100)] == [10, 20, 40, 80]
+    assert [s for s in range(200) if early(s, 20)] == [10]
+    trainer = trainer_of("guarded", steps=30)
+    trainer.plan = replace(trainer.plan, check=25)
+    seen = []
+    glanced = type(trainer.balance).glanced
+    monkeypatch.setattr(type(trainer.balance), "glanced", lambda self, *a: seen.append(trainer.step) or glanced(self, *a))  # fmt: skip
+    run(trainer, folder=tmp_path, valid=trainer.examples, deadline_s=None)
+    assert seen == [10, 20, 25]
+
+
+def test_a_run_goes_on_while_any_answer_that_it_may_end_with_improves():
+    trainer = trainer_of("guarded", steps=1000)
+    trainer.plan = replace(trainer.plan, patience=3)
+    for number in range(10):
+        trainer.step += 10
+        trainer.observe({"together": 1.0 + 0.1 * number, "joint": 2.0 - 0.05 * number})
+    assert trainer.steps == 1000, "own heads overfit, the joint head learns on"
+    assert trainer.best == 1.0
+    assert {k: round(v, 2) for k, v in trainer.lowest.items()} == {"together": 1.0, "joint": 1.55}
+    for _ in range(3):
+        trainer.observe({"together": 2.0, "joint": 1.55})
+    assert trainer.steps < 1000, "nothing improves"
+    before = trainer.kept
+    trainer.observe({"together": 2.0, "joint": 0.9})
+    assert trainer.best == 0.9
+    assert trainer.kept is not before, "the best weights are those of the best of the answers"
+
+
+def test_the_answers_that_a_run_may_end_with(tmp_path):
+    trainer = trainer_of("guarded")
+    found = held_rows(trainer.network, trainer.task, trainer.examples)
+    assert final(trainer, found) == {"together": found.common, "joint": found.heads["y/joint"]}
+    late = trainer_of("guarded", "late")
+    assert set(final(late, held_rows(late.network, late.task, late.examples))) == {"together"}
 
 
 def test_a_single_modality_has_nothing_to_be_guarded_from():

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sensorium.encoders import ENCODERS
-from sensorium.fusion import SCHEDULES, LowRankFusion, Trunk
+from sensorium.fusion import SCHEDULES, LowRankFusion, Products, Trunk
 from sensorium.nn import ConvBlock, MaskedBatchNorm
 from sensorium.representation import Head, Space, Summary
 from sensorium.tasks import Task
@@ -117,6 +117,8 @@ class Network(nn.Module):
             if fusion in ("early", "mid")
             else None
         )
+        both = self.trunk is not None and len(self.names) > 1
+        self.products = Products(len(self.names), 2 * dim, dim) if both else None
         self.tensor = LowRankFusion(len(self.names), dim) if fusion == "tensor" else None
         self.heads = nn.ModuleDict(
             {
@@ -183,26 +185,29 @@ class Network(nn.Module):
             return None
         seen = {n: e.present if keep is None else e.present & keep[n] for n, e in encoded.items()}
         if self.tensor is not None:
-            return self._product(encoded, seen)
+            fused = self.tensor(*self._table(seen, {n: e.tokens.x[:, 0] for n, e in encoded.items()}))
+            return torch.cat([fused, fused], -1)
         tokens = join(
             [replace(e.tokens, valid=e.tokens.valid & seen[n][:, None]) for n, e in encoded.items()]
         )
         fused = self.trunk(compact(tokens))
         shared = self.trunk.shared.shape[0]
         readout = fused.x[:, :shared].mean(1)
+        if self.products is not None:
+            readout = readout + self.products(*self._table(seen, {n: e.vector for n, e in encoded.items()}))
         own = fused.valid[:, shared:, None]
         body = (fused.x[:, shared:] * own).sum(1) / own.sum(1).clamp(min=1)
         return torch.cat([readout, body], -1)
 
-    def _product(self, encoded: Mapping[str, Encoded], seen: Mapping[str, Tensor]) -> Tensor:
-        any_one = next(iter(encoded.values())).tokens.x
-        z = any_one.new_zeros(any_one.shape[0], len(self.names), any_one.shape[2])
+    def _table(self, seen: Mapping[str, Tensor], vectors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """One vector of each modality in their order, (batch, modality, width), and which of them may be seen."""
+        one = next(iter(vectors.values()))
+        z = one.new_zeros(len(one), len(self.names), one.shape[1])
         present = torch.zeros(z.shape[:2], dtype=torch.bool, device=z.device)
         for i, name in enumerate(self.names):
-            if name in encoded:
-                z[:, i], present[:, i] = encoded[name].tokens.x[:, 0], seen[name]
-        fused = self.tensor(z, present)
-        return torch.cat([fused, fused], -1)
+            if name in vectors:
+                z[:, i], present[:, i] = vectors[name], seen[name]
+        return z, present
 
     def answer(
         self, encoded: Mapping[str, Encoded], joint: Float[Tensor, "batch twice"] | None

@@ -143,7 +143,10 @@ def weights_of(folder: Path) -> dict:
 def _network(saved: Mapping, task: Task, folder: Path) -> Network:
     norm = norm_for(int(saved["plan"].get("memory", 0)))
     network = Network(task, SIZES[saved["size"]], fusion=saved["fusion"], norm=norm)
-    network.load_state_dict(weights_of(folder))
+    weights = weights_of(folder)
+    if not any(name.startswith("products.") for name in weights):
+        network.products = None  # a run of before there were any
+    network.load_state_dict(weights)
     network.eval()
     return network
 

@@ -1,6 +1,7 @@
 """A network's answers, losses and inner vectors for many rows at once."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -8,11 +9,13 @@ import torch
 from sensorium.data import Row, collate
 from sensorium.network import JOINT, Network
 from sensorium.tasks import Target, Task
-from sensorium.training.losses import row_losses, told
+from sensorium.training.losses import SMOOTHING, row_losses, told
 from sensorium.training.plan import Examples
 
 Heads = dict[str, dict[str, np.ndarray]]  # column -> head -> (n, width) answers
 Subset = tuple[str, ...]
+
+FEW = 10  # rows; of fewer nobody can say how much chance there is in their mean
 
 
 @torch.inference_mode()
@@ -85,58 +88,91 @@ def vectors_all(
     return vectors, present
 
 
-def held_losses(network: Network, task: Task, examples: Examples) -> tuple[float, dict[str, float]]:
-    """Losses on held-out rows, of weights as they are: of the heads' common answer, and of each head.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """What held-out rows say of a network. Heads as `told` names them; a head without a row is not a key."""
 
-    The first is the mean loss of the answer that the trained heads give together to the asked target. The second has
-    the mean loss of every head of every target that the rows hold (`told` names it), over the rows that have the target and the
-    modality; a head without such a row is not a key.
-    """
+    common: float  # mean loss of the heads' votes on the asked target, of which the joint head has two
+    heads: Mapping[str, float]  # mean loss of each
+    rows: Mapping[str, torch.Tensor] = field(
+        default_factory=dict
+    )  # (n,) losses of the rows with target and modality
+
+
+def means(rows: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """Head -> mean of its rows."""
+    return {k: float(v.mean()) for k, v in rows.items()}
+
+
+def held_rows(network: Network, task: Task, examples: Examples) -> Held:
+    """Measure every head of every target that the rows hold, with weights as they are."""
     heads, present, _ = _answers(network, task, examples.rows)
     each = {t.column: _each(heads[t.column], present, examples, t) for t in task.targets}
-    together = each[task.target.column]
     loss, votes = torch.zeros(1), torch.zeros(1)
-    for name, (rows, here) in together.items():
+    for name, (rows, here) in each[task.target.column].items():
         weight = 2.0 if name == JOINT else 1.0
         loss, votes = loss + weight * here * rows, votes + weight * here
     alone = {
-        told((column, name)): float((rows * here).sum() / here.sum())
+        told((column, name)): rows[here > 0]
         for column, found in each.items()
         for name, (rows, here) in found.items()
         if here.any()
     }
-    return float((loss / votes.clamp(min=1e-6)).mean()), alone
+    return Held(common=float((loss / votes.clamp(min=1e-6)).mean()), heads=means(alone), rows=alone)
 
 
-def blank_losses(task: Task, train: Examples, held: Examples) -> dict[str, float]:
-    """Losses on held-out rows of the constant answer that is best on training rows: head, as `told` names it -> loss.
+def held_losses(network: Network, task: Task, examples: Examples) -> tuple[float, dict[str, float]]:
+    """Losses on held-out rows, of weights as they are: of the heads' common answer, and of each head (see `Held`)."""
+    found = held_rows(network, task, examples)
+    return found.common, dict(found.heads)
 
-    Each head's over the rows that have the target and its modality, as `held_losses` has them.
-    """
+
+def blank_rows(task: Task, train: Examples, examples: Examples) -> dict[str, torch.Tensor]:
+    """Losses of the constant answer that is best on training rows: head, as `told` names it -> (n,), as `Held` has them."""
     found = {}
     for target in task.targets:
         known = [c for c in train.targets.get(target.column, ()) if c is not None]
-        cells = held.targets.get(target.column, ())
+        cells = examples.targets.get(target.column, ())
         rows = [i for i, c in enumerate(cells) if c is not None]
         if not known or not rows:
             continue
         answer = torch.from_numpy(_constant(target, np.stack(known))).expand(len(rows), -1)
         loss = row_losses(answer, torch.from_numpy(np.stack([cells[i] for i in rows])), target)
         for name in (JOINT, *(m.name for m in task.modalities)):
-            here = torch.tensor([name == JOINT or name in held.rows[i] for i in rows])
+            here = torch.tensor([name == JOINT or name in examples.rows[i] for i in rows])
             if here.any():
-                found[told((target.column, name))] = float(loss[here].mean())
+                found[told((target.column, name))] = loss[here]
     return found
 
 
+def blank_losses(task: Task, train: Examples, examples: Examples) -> dict[str, float]:
+    """Mean loss on held-out rows of the best constant answer, for each head (see `blank_rows`)."""
+    return means(blank_rows(task, train, examples))
+
+
+def noise_of(losses: Mapping[str, torch.Tensor], blank: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """Standard error of what each head gains over a constant answer on the same rows; none of fewer than FEW rows."""
+    gains = {k: blank[k] - v for k, v in losses.items() if k in blank and len(v) >= FEW}
+    return {k: float(g.std()) / len(g) ** 0.5 for k, g in gains.items()}
+
+
 def _constant(target: Target, known: np.ndarray) -> np.ndarray:
-    """A head's answer that needs no input, (width,): log shares, log odds, or the mean of standardised numbers."""
+    """The answer without input whose loss (`row_losses`) is least, (width,): log shares, log odds, or a number."""
     if target.kind == "number":
-        return np.array([known.mean()], np.float32)
+        return np.array([_centre(known)], np.float32)
     if target.kind == "labels":
         share = np.clip(known.mean(0), 1e-3, 1 - 1e-3)
         return np.log(share / (1 - share)).astype(np.float32)
-    return np.log(np.bincount(known, minlength=len(target.classes)) / len(known) + 1e-6).astype(np.float32)
+    share = np.bincount(known, minlength=len(target.classes)) / len(known)
+    return np.log((1 - SMOOTHING) * share + SMOOTHING / len(share)).astype(np.float32)
+
+
+def _centre(known: np.ndarray) -> float:
+    """The number with the least smooth L1 loss: from the mean on, rows further off than 1 count by their direction."""
+    centre = float(known.mean())
+    for _ in range(20):
+        centre += float(np.clip(known - centre, -1, 1).mean())
+    return centre
 
 
 def _each(

@@ -1,8 +1,10 @@
 """How the losses of the heads become gradients: values that a Trainer holds, chosen by a word of the plan."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -15,28 +17,39 @@ from sensorium.types import InputError
 
 LEAST = 0.1  # share of a blended weight that no estimate takes away: late fusion needs every head
 
-KNOWS = 0.03  # share of a constant answer's loss by which a head must beat it to count as knowing something
+SURE = 2.0  # standard errors by which a head must beat a constant answer to count as knowing something
+KNOWS = 0.03  # of that answer's loss instead, where rows are too few to tell the error
+FRESH = 2.0  # passes over the training rows in which nothing can be learned by heart
+MORE = 0.01  # share of what a head knows by which it must know more to count as still gaining
+STALE = 3  # validations without that
 
 Figures = Mapping[str, float]  # head, as `told` names it -> mean loss
+NOTHING: Figures = MappingProxyType({})
 
 
 class Balance(ABC):
     """What the modalities' own heads see, and what the encoders get of each loss. Immutable."""
 
-    def heard(self, encoded: Mapping[str, Encoded]) -> Mapping[str, Encoded]:
-        """What the own heads see; by default what the encoders made, so that their losses train the encoders."""
+    def heard(self, encoded: Mapping[str, Encoded], passes: float = math.inf) -> Mapping[str, Encoded]:
+        """What the own heads see after so many passes over the training rows; by default what the encoders made."""
         return encoded
 
     @abstractmethod
     def backward(self, found: Mapping[Named, Tensor], network: Network, plan: Plan) -> None:
         """Add the gradients of the heads' losses to the network's parameters."""
 
-    def checked(self, valid: Figures, blank: Figures, train: Callable[[], Figures]) -> "Balance":
+    def checked(
+        self, valid: Figures, blank: Figures, train: Callable[[], Figures], noise: Figures = NOTHING
+    ) -> "Balance":
         """Return the balance to go on with after a validation.
 
         valid: losses of the heads on held-out rows; blank: those of the best constant answer, which knows no input;
-        `train` measures the heads on training rows.
+        `train` measures the heads on training rows; noise: standard errors of blank - valid, where they are known.
         """
+        return self
+
+    def glanced(self, valid: Figures, blank: Figures, noise: Figures) -> "Balance":
+        """Return the balance to go on with after an early look at held-out rows; by default nothing follows."""
         return self
 
     def unchecked(self) -> "Balance":
@@ -63,47 +76,75 @@ class Uniform(Balance):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Guarded(Uniform):
-    """The plain sum, but an own loss trains its encoder only while its head knows something on held-out rows.
+    """The plain sum, but an own loss trains its encoder only while that helps its head on held-out rows.
 
     A head whose modality tells nothing by itself (one side of an exclusive or) can only make its encoder learn rows by
     heart. It does so faster than the joint head, which reads the same encoder, finds what both together tell, and then
-    that is never found; a tenth of its gradient is enough to prevent it. Until a head has shown more it reads what the joint
-    loss makes of its encoder. That no modality is forgotten meanwhile is the work of the random subsets, in which the
-    joint head has to do with it alone. Without a validation, and without a joint head, own losses are never held back.
+    that is never found; a tenth of its gradient is enough to prevent it. The same holds for a head that has learned all
+    its modality tells. So a head that is cut off reads what the joint loss makes of its encoder. Three rules:
+
+    In the first FRESH passes every head is open, because rows that are new cannot be learned by heart; else what is hard to learn
+    from one modality would have to wait until the joint head, which has easier ones, comes upon it. Then a head is
+    open while it beats a constant answer on held-out rows by more than chance, and while it has gained there by MORE within the last STALE
+    validations. That no modality is forgotten meanwhile is the work of the random subsets, in which the joint head
+    has to do with it alone. Without a validation, and without a joint head, own losses are never held back.
     """
 
     columns: tuple[str, ...] = ()  # targets; what an encoder gets is decided by the best of its heads
-    open: tuple[str, ...] = ()  # heads that knew something when they were checked last
+    open: tuple[str, ...] = ()  # heads that knew something when they were checked last, and still gained
+    gained: Figures = field(default_factory=dict)  # most that a head has gained over a constant answer
+    stale: Figures = field(default_factory=dict)  # validations since then
 
-    def heard(self, encoded: Mapping[str, Encoded]) -> Mapping[str, Encoded]:
+    def heard(self, encoded: Mapping[str, Encoded], passes: float = math.inf) -> Mapping[str, Encoded]:
         """Cut off the encoders of modalities none of whose heads is open."""
+        if passes < FRESH:
+            return encoded
         return {n: e if self._knows(n) else replace(e, vector=e.vector.detach()) for n, e in encoded.items()}
 
     def _knows(self, name: str) -> bool:
         return any(told((column, name)) in self.open for column in self.columns)
 
-    def checked(self, valid: Figures, blank: Figures, train: Callable[[], Figures]) -> Balance:
-        """Open those heads that beat a constant answer by KNOWS of its loss."""
-        return replace(self, open=tuple(k for k, v in valid.items() if v < (1 - KNOWS) * blank.get(k, 0.0)))
+    def checked(
+        self, valid: Figures, blank: Figures, train: Callable[[], Figures], noise: Figures = NOTHING
+    ) -> Balance:
+        """Open those heads that know something and still gain."""
+        gain = {k: blank[k] - v for k, v in valid.items() if k in blank}
+        most = {k: self.gained.get(k, 0.0) for k in gain}
+        better = {k for k, v in gain.items() if v > (1 + MORE) * most[k]}
+        stale = {k: 0.0 if k in better else self.stale.get(k, 0.0) + 1 for k in gain}
+        seen = replace(self, gained=most | {k: gain[k] for k in better}, stale=stale)
+        return seen.glanced(valid, blank, noise)
+
+    def glanced(self, valid: Figures, blank: Figures, noise: Figures) -> Balance:
+        """The same at an early look: what is learned at once is not held back until the first validation."""
+        least = {k: SURE * noise[k] if k in noise else KNOWS * b for k, b in blank.items()}
+        knows = [k for k, v in valid.items() if k in blank and blank[k] - v > least[k]]
+        return replace(self, open=tuple(k for k in knows if self.stale.get(k, 0.0) < STALE))
 
     def unchecked(self) -> Balance:
         """Without validations no head could ever show what it knows."""
         return Uniform()
 
     def state(self) -> dict[str, dict[str, float]]:
-        """Which heads are open."""
-        return {"open": dict.fromkeys(self.open, 1.0)}
+        """Which heads are open, and what each has gained."""
+        found = {
+            "open": dict.fromkeys(self.open, 1.0),
+            "gained": dict(self.gained),
+            "stale": dict(self.stale),
+        }
+        return {k: v for k, v in found.items() if v}
 
     def restored(self, state: Mapping[str, Figures]) -> Balance:
         """Return the balance as it was at a checkpoint."""
-        return replace(self, open=tuple(state.get("open", ())))
+        known = {k: dict(state.get(k, {})) for k in ("gained", "stale")}
+        return replace(self, open=tuple(state.get("open", ())), **known)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JointAlone(Balance):
     """The joint loss alone trains the encoders; own heads only read what they find. A control, not a cure."""
 
-    def heard(self, encoded: Mapping[str, Encoded]) -> Mapping[str, Encoded]:
+    def heard(self, encoded: Mapping[str, Encoded], passes: float = math.inf) -> Mapping[str, Encoded]:
         """Cut the own heads off the encoders; the trunk sees the tokens, which stay as they are."""
         return {n: replace(e, vector=e.vector.detach()) for n, e in encoded.items()}
 
@@ -173,7 +214,9 @@ class Blend(Balance):
         """Send the gradient of the weighted sum."""
         total({n: v * self.weights.get(told(n), 1.0) for n, v in found.items()}, plan).backward()
 
-    def checked(self, valid: Figures, blank: Figures, train: Callable[[], Figures]) -> Balance:
+    def checked(
+        self, valid: Figures, blank: Figures, train: Callable[[], Figures], noise: Figures = NOTHING
+    ) -> Balance:
         """Weigh the heads anew by how both losses moved since the last validation."""
         now = Standing(train=train(), valid=valid)
         if not self.valid:

@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from sensorium.data import ahead
-from sensorium.network import Network
+from sensorium.network import JOINT, Network
 from sensorium.store import append_jsonl
 from sensorium.tasks import Task
-from sensorium.training.answers import blank_losses
+from sensorium.training.answers import Held, blank_rows, means, noise_of
+from sensorium.training.losses import told
 from sensorium.training.plan import Examples, Plan, schedule
 from sensorium.training.trainer import Trainer
 
+GLANCE = 512  # held-out rows of an early look
 OVERFIT = 1.02  # a validation loss so many times the best one tells that the last weights have learned rows by heart
 
 
@@ -54,6 +56,8 @@ def run(
                 "lr": schedule(trainer.step - 1, trainer.plan, trainer.steps),
                 "elapsed_s": trainer.elapsed_s,
             }
+            if valid.rows and early(trainer.step, trainer.plan.check):
+                _glance(trainer, valid)
             if trainer.step % trainer.plan.check == 0 and trainer.step < trainer.steps and valid.rows:
                 row |= _validate(trainer, valid)
             if deadline_s is not None:
@@ -72,7 +76,7 @@ def run(
     if trainer.steps < trainer.plan.steps and why.startswith("the planned"):
         why = "validation stopped improving or the time was up: the schedule was cut short"
     trainer.checkpoint(folder / "checkpoint")
-    if trainer.kept and check(trainer, valid)[0] > OVERFIT * trainer.best:
+    if trainer.kept and min(final(trainer, check(trainer, valid)).values()) > OVERFIT * trainer.best:
         trainer.mean = trainer.kept
         why += "; the last weights had overfitted, so the best ones were taken"
     trainer.network.load_state_dict(trainer.mean)
@@ -96,7 +100,7 @@ def events(folder: Path) -> Callable[[Mapping[str, object]], None]:
     return tell
 
 
-def check(trainer: Trainer, examples: Examples) -> tuple[float, dict[str, float]]:
+def check(trainer: Trainer, examples: Examples) -> Held:
     """Measure the average weights on held-out rows, then go on with the current ones."""
     now = {k: v.detach().clone() for k, v in trainer.network.state_dict().items()}
     trainer.network.load_state_dict(trainer.mean)
@@ -105,15 +109,37 @@ def check(trainer: Trainer, examples: Examples) -> tuple[float, dict[str, float]
     return found
 
 
+def final(trainer: Trainer, found: Held) -> dict[str, float]:
+    """Losses of the answers that the run may end with: of all heads together, and of the joint head where there is one."""
+    said, columns = {"together": found.common}, [t.column for t in trainer.task.targets]
+    joint = found.heads.get(told((columns[0], JOINT))) if columns else None
+    return said if joint is None else said | {"joint": joint}
+
+
+def early(step: int, check: int) -> bool:
+    """Whether held-out rows are looked at before the first validation: at step 10, 20, 40, 80 and so on."""
+    times = step // 10
+    return step < check and step == times * 10 and times > 0 and times & (times - 1) == 0
+
+
+def _glance(trainer: Trainer, valid: Examples) -> None:
+    """Let the balance take note of some held-out rows."""
+    some = Examples(rows=valid.rows[:GLANCE], targets={k: v[:GLANCE] for k, v in valid.targets.items()})
+    found, blank = check(trainer, some), blank_rows(trainer.task, trainer.examples, some)
+    trainer.balance = trainer.balance.glanced(found.heads, means(blank), noise_of(found.rows, blank))
+
+
 def _validate(trainer: Trainer, valid: Examples) -> dict[str, object]:
     """Validate; let the schedule and the balance take note. Returns what the history gets."""
-    loss, heads = check(trainer, valid)
-    trainer.observe(loss)
-    blank = blank_losses(trainer.task, trainer.examples, valid)
-    trainer.balance = trainer.balance.checked(heads, blank, lambda: check(trainer, trainer.sample())[1])
-    told = trainer.balance.state()
-    weights = told.get("weights") or told.get("open")
-    return {"valid": loss, "valid_losses": heads} | ({"head_weights": weights} if weights else {})
+    found, blank = check(trainer, valid), blank_rows(trainer.task, trainer.examples, valid)
+    trainer.observe(final(trainer, found))
+    trainer.balance = trainer.balance.checked(
+        found.heads, means(blank), lambda: check(trainer, trainer.sample()).heads, noise_of(found.rows, blank)
+    )
+    state = trainer.balance.state()
+    weights = state.get("weights") or state.get("open")
+    told_of = {"valid": found.common, "valid_losses": found.heads}
+    return told_of | ({"head_weights": weights} if weights else {})
 
 
 def _hold(trainer: Trainer, deadline_s: float) -> None:

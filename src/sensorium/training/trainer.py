@@ -16,7 +16,7 @@ from sensorium.network import Encoded, Network
 from sensorium.store import make_folder, write_bytes
 from sensorium.tasks import Task
 from sensorium.tokens import Batch
-from sensorium.training.answers import held_losses
+from sensorium.training.answers import Held, held_rows
 from sensorium.training.balance import balance_of
 from sensorium.training.losses import Named, losses, told, total
 from sensorium.training.matching import held_matches, match_losses, match_vectors, matching_of
@@ -24,6 +24,7 @@ from sensorium.training.plan import Examples, Plan, schedule
 from sensorium.training.replay import activation_bytes, chunks_for, refuse_batch_norm, replay
 from sensorium.types import InputError
 
+PROGRESS = 1e-3  # of a validation loss: less is noise
 SAMPLE = 512  # training rows that are looked at without noise where a balance asks for it
 
 
@@ -65,6 +66,7 @@ class Trainer:
         self.mean = {k: v.detach().clone() for k, v in network.state_dict().items()}
         self.step, self.steps, self.elapsed_s = 0, plan.steps, 0.0
         self.best, self.stale = math.inf, 0
+        self.lowest: dict[str, float] = {}  # answer -> its lowest validation loss
         self.kept: dict[str, Tensor] = {}  # the average weights at `best`
         self.row_bytes = 0  # activations of one row, measured at the first step that needs it
         self.balance = balance_of(plan.balance, network)
@@ -95,11 +97,12 @@ class Trainer:
         targets = {k: [v[i] for i in chosen] for k, v in self.examples.targets.items()}
         return Examples(rows=[rows[i] for i in chosen], targets=targets)
 
-    def held(self, examples: Examples) -> tuple[float, dict[str, float]]:
-        """Losses on held-out rows of the weights as they are: the one to stop by, and each by its name."""
+    def held(self, examples: Examples) -> Held:
+        """Losses on held-out rows of the weights as they are; those of matching where there is no target."""
         if not self.task.targets:
-            return held_matches(self.network, self.task, examples, self.matching)
-        return held_losses(self.network, self.task, examples)
+            common, heads = held_matches(self.network, self.task, examples, self.matching)
+            return Held(common=common, heads=heads)
+        return held_rows(self.network, self.task, examples)
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Take one step; return the losses by head."""
@@ -134,7 +137,8 @@ class Trainer:
         found: dict[Named, Tensor] = {}
         if self.task.targets:
             joint = self.network.fuse(encoded, random_subsets(encoded, rng, self.plan.drop))
-            answers = self.network.answer(self.balance.heard(encoded), joint)
+            passes = self.step * self.plan.batch / max(1, len(self.examples.rows))
+            answers = self.network.answer(self.balance.heard(encoded, passes), joint)
             found |= losses(answers, batch, self.task, {n: e.present for n, e in encoded.items()})
         if self.network.space is not None:
             vectors = match_vectors(self.network, encoded)
@@ -172,14 +176,21 @@ class Trainer:
         names = [k for k in self.mean if self.mean[k].is_floating_point()]
         torch._foreach_lerp_([self.mean[k] for k in names], [now[k] for k in names], 1 - keep)
 
-    def observe(self, loss: float) -> None:
-        """Take note of a validation loss; without progress for `patience` checks the schedule is cut short.
+    def observe(self, losses: Mapping[str, float]) -> None:
+        """Take note of the validation losses of the answers that the run may end with, by name.
 
-        The rest is a cool-down of a tenth of the steps, in which the learning rate still falls to zero.
+        Without progress of any of them for `patience` checks the schedule is cut short: where the own heads learn rows by
+        heart while the joint head still improves, there is something to wait for, and the other way round. The weights
+        with the lowest loss of all are kept. The rest is a cool-down of a tenth of the steps, in which the learning rate
+        still falls to zero.
         """
-        if loss < self.best - 1e-3:
-            self.best, self.stale = loss, 0
+        better = {k: v for k, v in losses.items() if v < self.lowest.get(k, math.inf) - PROGRESS}
+        self.lowest |= better
+        if min(losses.values()) < self.best - PROGRESS:
+            self.best = min(losses.values())
             self.kept = {k: v.clone() for k, v in self.mean.items()}
+        if better:
+            self.stale = min(self.stale, 0)
             return
         self.stale += 1
         if self.plan.patience and self.stale >= self.plan.patience and self.step < self.steps * 0.85:
@@ -197,7 +208,10 @@ class Trainer:
         tensors |= {f"kept/{k}": v for k, v in self.kept.items()}
         for number, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam/{number}/{k}": torch.as_tensor(v) for k, v in state.items()}
-        numbers = {k: getattr(self, k) for k in ("step", "steps", "elapsed_s", "best", "stale", "row_bytes")}
+        numbers = {
+            k: getattr(self, k)
+            for k in ("step", "steps", "elapsed_s", "best", "stale", "lowest", "row_bytes")
+        }
         numbers["balance"] = self.balance.state()
         make_folder(folder)
         safe = {k: v.contiguous() for k, v in tensors.items()}
