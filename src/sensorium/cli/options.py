@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import fields
 
 from sensorium import __version__
+from sensorium.cli.aligning import align
 from sensorium.cli.finding import CARRIERS, embed, index, search
 from sensorium.cli.verbs import (
     TARGETS,
@@ -53,6 +54,10 @@ Measures rows that were not trained on: those marked test where the table has so
     "explain": """sensorium explain run reviews.csv --row 7
 
 Writes a page that shows it on the picture, the sound, the text: RUN/explain-7.html.""",
+    "align": """sensorium align run catalog.csv --row 7
+
+Which word belongs to which part of the picture, when each word is spoken, which moment of one recording belongs to which of
+another: a page, RUN/align-7.html.""",
     "embed": "sensorium embed run catalog.csv -o vectors.npz",
     "index": "sensorium index run catalog.csv -o catalog",
     "search": """sensorium search catalog --text "a red kettle" -k 5
@@ -199,6 +204,13 @@ def _finding_verbs(verbs) -> None:
         "--space", default="coordinated", choices=("coordinated", "joint"),
         help="a vector for each input (default), or one for all that a row has",
     )  # fmt: skip
+    drawn = _verb(verbs, "align", align)
+    _use_options(drawn)
+    drawn.add_argument(
+        "--row", default="0", metavar="N", help="id of the row, or its number from 0 (default: 0)"
+    )
+    drawn.add_argument("--columns", metavar="A,B", help="only these matched columns (default: all)")
+    drawn.add_argument("-o", "--out", metavar="FILE", help="the page (default: RUN/align-N.html)")
     made = _verb(verbs, "index", index)
     _use_options(made)
     made.add_argument(
