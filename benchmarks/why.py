@@ -109,7 +109,7 @@ def missing(args: argparse.Namespace) -> None:
     from sensorium.worlds.sentiment import write_sentiment
 
     with tempfile.TemporaryDirectory() as folder:
-        world = write_sentiment(Path(folder) / "world", seed=args.seed)
+        world = write_sentiment(Path(folder) / "world", seed=args.seed, further=args.further)
         model = sm.Model("sentiment", inputs=["text", "voice", "face"], minutes=args.minutes, seed=args.seed)
         model.fit(world)
         metrics = model.evaluate(sm.read(world, split="test"))
@@ -201,6 +201,9 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=6000)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--minutes", type=float, default=2.0, help="of each fit of `missing`")
+    parser.add_argument(
+        "--further", type=int, default=1800, help="test rows of `missing` beyond the 270 of its world"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--run", help="a finished run, for `speed`")
     parser.add_argument("--table", help="its table")

@@ -20,7 +20,7 @@ PRESENT = torch.tensor([[True, True, True], [True, False, True], [False, True, F
 
 def made(wild: float = 0.0) -> tuple[Products, torch.Tensor]:
     torch.manual_seed(0)
-    return Products(3, 5, 4), torch.randn(4, 3, 5).masked_fill(~PRESENT[:, :, None], wild)
+    return Products(3, 5, 4, rank=6).eval(), torch.randn(4, 3, 5).masked_fill(~PRESENT[:, :, None], wild)
 
 
 def test_all_pairs_are_multiplied_whatever_absent_slots_hold():
@@ -31,7 +31,7 @@ def test_all_pairs_are_multiplied_whatever_absent_slots_hold():
             there = [m for m in range(3) if PRESENT[row, m]]
             u = {m: torch.layer_norm(z[row, m], (5,)) @ layer.maps[m] for m in there}
             pairs = list(combinations(there, 2))
-            each = sum((u[i] * u[j] for i, j in pairs), torch.zeros(4)) / max(1, len(pairs)) ** 0.5
+            each = sum((u[i] * u[j] for i, j in pairs), torch.zeros(6)) / max(1, len(pairs)) ** 0.5
             torch.testing.assert_close(found[row], each @ layer.out, msg=str((row, wild)))
         assert not found[2:].any(), "one alone, or nothing, has no products"
 

@@ -203,9 +203,21 @@ def test_same_arguments_same_bytes(engine, tmp_path):
     assert not [k for k in first if k.startswith(("voice/", "face/")) and first[k] == other.get(k)]
 
 
+def test_further_test_rows_keep_to_the_speakers_and_templates_of_the_test(tmp_path):
+    world = write_sentiment(tmp_path, rows=60, further=30, engine="builtin")
+    rows, hidden = rows_of(world), rows_of(tmp_path / "truth.csv")
+    assert Counter(r["split"] for r in rows) == {"train": 42, "valid": 6, "test": 42}
+    for what in ("speaker", "person", "template"):
+        of = defaultdict(set)
+        for r in hidden:
+            of[r[what]].add(r["split"])
+        assert all(len(splits) == 1 for splits in of.values()), what
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        ({"further": -1}, "cannot be taken away"),
         ({"rows": 10}, "at least 60 rows"),
         ({"missing": 0.6}, "from 0 to 0.5"),
         ({"poor": -0.1}, "from 0 to 0.5"),

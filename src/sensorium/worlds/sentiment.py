@@ -91,22 +91,27 @@ def write_sentiment(
     sarcasm: float = 0.15,
     poor: float = 0.2,
     engine: str = "auto",
+    further: int = 0,
 ) -> Path:
     """Write `sentiment.csv`, `voice/*.flac`, `face/*.mp4`, `truth.csv` and `README.md`; return the table's path.
 
-    Columns: id, split (train, valid, test as 7:1:2), text, voice, face, sentiment. `missing` is the share of
+    Columns: id, split (train, valid, test as 7:1:2, then `further` test rows), text, voice, face, sentiment. `missing` is the share of
     empty cells in each column, `poor` the share of rows with one column of poor quality. `engine` is `espeak`
     (the extra `demo`), `builtin` (babble in numpy that has the melody of speech but no words) or `auto`.
-    Same arguments, same bytes. Raises InputError for fewer than 60 rows, shares outside 0..0.5, an unknown
+    Same arguments, same bytes. Raises InputError for fewer than 60 rows, less than no further ones, shares outside 0..0.5, an unknown
     engine or one that is not installed.
     """
     engine = _checked(rows, missing, poor, engine)
+    if further < 0:
+        raise InputError("rows cannot be taken away", got=further, fix="give 0 or more further test rows")
+    splits = spread(rows) + ["test"] * further
+    rows += further
     table = polarity_table(sarcasm)
     folder = Path(folder)
     rng = np.random.default_rng(seed)
     polarity = _polarities(table, rows, rng)
     there, bad = _holes(rows, missing, rng), _poor(rows, poor, rng)
-    ids, splits = [f"{i:05d}" for i in range(rows)], spread(rows)
+    ids = [f"{i:05d}" for i in range(rows)]
     names = espeak.VOICES if engine == "espeak" else tuple(v.name for v in voice.VOICES)
     persons = {p.name: p for p in faces.people(PERSONS, rng)}
     cast = {
