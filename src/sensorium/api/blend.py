@@ -225,5 +225,6 @@ def _cost(vectors: Vectors, places: Vectors, group: np.ndarray, names: Sequence[
 
 
 def first_of(places: np.ndarray) -> np.ndarray:
+    """Rows in which a thing stands for the first time, (m,) in order; places: (n,) number of its thing, -1 for none."""
     found, first = np.unique(places, return_index=True)
     return np.sort(first[found >= 0])

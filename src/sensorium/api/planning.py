@@ -21,9 +21,12 @@ class Budget(Protocol):
     """How long a user wants to wait."""
 
     @property
-    def epochs(self) -> int | None: ...
+    def epochs(self) -> int | None:
+        """Passes over the rows; None: minutes decide."""
+
     @property
-    def minutes(self) -> float | None: ...
+    def minutes(self) -> float | None:
+        """Of the training steps; None: the default."""
 
 
 def planned(budget: Budget, network: Network, task: Task, fit: Examples, say: Say, *, wanted: Plan) -> Plan:

@@ -146,6 +146,15 @@ def _fit_options(verb: argparse.ArgumentParser) -> None:
         "--teacher", metavar="RUN",
         help="learn from the answers of a run for the same target, too; it may read columns that these inputs lack",
     )  # fmt: skip
+    _match_options(verb)
+    add("--seed", type=int, default=0, metavar="S", help="seed of everything random (default: 0)")
+    add("-o", "--out", required=True, metavar="RUN", help="run folder; the same command continues it")
+    _limits(verb)
+
+
+def _match_options(verb: argparse.ArgumentParser) -> None:
+    """Of `fit --match` alone."""
+    add = verb.add_argument
     add(
         "--loss",
         default="softmax",
@@ -170,9 +179,6 @@ def _fit_options(verb: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of --match: bytes that a training step may hold, as 512M or 2G (default: no bound)",
     )
-    add("--seed", type=int, default=0, metavar="S", help="seed of everything random (default: 0)")
-    add("-o", "--out", required=True, metavar="RUN", help="run folder; the same command continues it")
-    _limits(verb)
 
 
 def _use_options(verb: argparse.ArgumentParser) -> None:

@@ -101,9 +101,7 @@ def write_sentiment(
     Same arguments, same bytes. Raises InputError for fewer than 60 rows, less than no further ones, shares outside 0..0.5, an unknown
     engine or one that is not installed.
     """
-    engine = _checked(rows, missing, poor, engine)
-    if further < 0:
-        raise InputError("rows cannot be taken away", got=further, fix="give 0 or more further test rows")
+    engine = _checked(rows, missing, poor, engine, further)
     splits = spread(rows) + ["test"] * further
     rows += further
     table = polarity_table(sarcasm)
@@ -136,14 +134,7 @@ def write_sentiment(
         folder / "truth.csv", {"id": ids, "split": splits, "label": label, **truth, **cast, "said": said}
     )
     right = np.mean([o == a for o, a in zip(truth["oracle"], label, strict=True)])
-    facts = {
-        "rows": rows,
-        "seed": seed,
-        "missing": missing,
-        "sarcasm": sarcasm,
-        "poor": poor,
-        "oracle": right,
-    }
+    facts = dict(rows=rows, seed=seed, missing=missing, sarcasm=sarcasm, poor=poor, oracle=right)
     (folder / "README.md").write_text(_readme(engine, facts), encoding="utf-8")
     return folder / "sentiment.csv"
 
@@ -153,8 +144,10 @@ def _readme(engine: str, facts: Mapping[str, float]) -> str:
     return README.format(rate=RATE_HZ, engine=spoken, side=faces.SIDE, fps=faces.RATE_HZ, **facts)
 
 
-def _checked(rows: int, missing: float, poor: float, engine: str) -> str:
+def _checked(rows: int, missing: float, poor: float, engine: str, further: int) -> str:
     """Refuse what makes no sense; return the engine to use."""
+    if further < 0:
+        raise InputError("rows cannot be taken away", got=further, fix="give 0 or more further test rows")
     if rows < 60:
         raise InputError("the world needs rows for three splits", got=rows, fix="write at least 60 rows")
     for what, share in (("missing", missing), ("poor", poor)):
