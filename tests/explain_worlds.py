@@ -15,7 +15,7 @@ from sensorium.network import JOINT, Network, Shape
 from sensorium.tasks import Target, Task
 from sensorium.training import Examples, Plan, Trainer
 
-SMALL = Shape(dim=32, heads=2, depth=1, width=12, tokens=6, dropout=0.0)
+SMALL = Shape(dim=32, heads=2, depth=1, width=12, tokens=6, space=16, dropout=0.0)
 SIDE, SQUARE, WORDS, STEPS, BURST = 32, 8, 16, 64, 12
 MODALITIES = (
     modality("image", "image", (SIDE, 3), SIDE),
