@@ -44,28 +44,6 @@ def test_a_head_that_knows_nothing_does_not_train_its_encoder():
         torch.testing.assert_close(grad, plain[name], msg=name)
 
 
-def test_rows_that_are_new_cannot_be_learned_by_heart():
-    trainer = trainer_of("guarded", steps=5)
-    network, examples = trainer.network, trainer.examples
-    encoded = network.encode(examples.batch(trainer.task, range(len(examples.rows))))
-    assert trainer.balance.heard(encoded, passes=1.9) is encoded
-    late = trainer.balance.heard(encoded, passes=2.0)
-    assert not any(e.vector.requires_grad for e in late.values())
-    seen = []
-
-    class Listening(type(trainer.balance)):
-        def heard(self, encoded, passes):
-            seen.append(passes)
-            return encoded
-
-    trainer.balance = Listening()
-    stream = trainer.batches()
-    for _ in range(3):
-        trainer.train_step(next(stream))
-    share = trainer.plan.batch / len(examples.rows)
-    assert seen == pytest.approx([0.0, share, 2 * share])
-
-
 def test_a_head_that_has_learned_all_it_can_teaches_no_more_until_it_gains_again():
     guard, blank = replace(BALANCES["guarded"], columns=("y",)), {"y/a": 1.0}
     for valid in (0.9, 0.5, 0.5, 0.498):

@@ -20,7 +20,7 @@ PRESENT = torch.tensor([[True, True, True], [True, False, True], [False, True, F
 
 def made(wild: float = 0.0) -> tuple[Products, torch.Tensor]:
     torch.manual_seed(0)
-    return Products(3, 5, 4, rank=6).eval(), torch.randn(4, 3, 5).masked_fill(~PRESENT[:, :, None], wild)
+    return Products(3, 5, 4), torch.randn(4, 3, 5).masked_fill(~PRESENT[:, :, None], wild)
 
 
 def test_all_pairs_are_multiplied_whatever_absent_slots_hold():
@@ -31,7 +31,7 @@ def test_all_pairs_are_multiplied_whatever_absent_slots_hold():
             there = [m for m in range(3) if PRESENT[row, m]]
             u = {m: torch.layer_norm(z[row, m], (5,)) @ layer.maps[m] for m in there}
             pairs = list(combinations(there, 2))
-            each = sum((u[i] * u[j] for i, j in pairs), torch.zeros(6)) / max(1, len(pairs)) ** 0.5
+            each = sum((u[i] * u[j] for i, j in pairs), torch.zeros(4)) / max(1, len(pairs)) ** 0.5
             torch.testing.assert_close(found[row], each @ layer.out, msg=str((row, wild)))
         assert not found[2:].any(), "one alone, or nothing, has no products"
 
@@ -70,6 +70,16 @@ def test_late_and_tensor_fusion_and_a_single_modality_have_none():
     shape = trainer.network.shape
     assert Network(one, shape).products is None
     assert all(Network(trainer.task, shape, fusion=f).products is None for f in ("late", "tensor"))
+
+
+def test_an_exclusive_or_beside_a_bit_that_both_share_is_found(tmp_path):
+    table = write_gates(tmp_path / "world", "rdnxor", rows=2400, flip=0.0)
+    model = sm.Model("y", inputs=["a", "b"], epochs=6).fit(table)
+    found = model.evaluate(sm.read(table, split="test"))["subsets"]
+    said = {" + ".join(s["modalities"]): s["score"]["value"] for s in found}
+    assert said["a + b"] > 0.95
+    assert said["a"] == pytest.approx(0.5, abs=0.08)
+    assert said["b"] == pytest.approx(0.5, abs=0.08)
 
 
 def test_a_run_of_before_has_none_and_is_read(tmp_path):

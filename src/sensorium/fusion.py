@@ -102,23 +102,22 @@ class Products(nn.Module):
     """What two modalities tell only together: the products of their vectors, summed over all pairs at linear cost.
 
     h = out(((sum_m u_m)^2 - sum_m u_m^2) / 2 sqrt(pairs)), u_m = W_m v_m: a factorization machine (Rendle 2010, eq. 5)
-    over modalities, with the maps of low-rank bilinear pooling (arXiv:1610.04325, sec. 3): `rank` products. Attention finds a product of small
-    parts only at second order, after what one modality tells by itself has drowned them; here it is one step away.
+    over modalities, with the maps of low-rank bilinear pooling (arXiv:1610.04325, sec. 3). Attention finds a product of
+    small parts only at second order, after what one modality tells by itself has drowned them; here it is one step away.
     An absent modality is left out, and a modality alone gives exactly zero.
     """
 
-    def __init__(self, modalities: int, wide: int, dim: int, *, rank: int, dropout: float = 0.1):
+    def __init__(self, modalities: int, wide: int, dim: int):
         super().__init__()
-        self.maps = nn.Parameter(torch.randn(modalities, wide, rank) * wide**-0.5)
-        self.out = nn.Parameter(torch.randn(rank, dim) * 0.5 * rank**-0.5)
-        self.dropout = nn.Dropout(dropout)
+        self.maps = nn.Parameter(torch.randn(modalities, wide, dim) * wide**-0.5)
+        self.out = nn.Parameter(torch.randn(dim, dim) * dim**-0.5)
 
     def forward(
         self, z: Float[Tensor, "batch modality wide"], present: Bool[Tensor, "batch modality"]
     ) -> Float[Tensor, "batch dim"]:
         """Fuse one vector per modality; each is brought to mean 0 and variance 1 first."""
         z = nn.functional.layer_norm(z.masked_fill(~present[:, :, None], 0), z.shape[-1:])
-        u = torch.einsum("bmw,mwr->bmr", self.dropout(z), self.maps)
+        u = torch.einsum("bmw,mwd->bmd", z, self.maps)
         count = present.sum(1, keepdim=True)
         pairs = (count * (count - 1) / 2).clamp(min=1)
         return (u.sum(1).square() - u.square().sum(1)) / (2 * pairs.sqrt()) @ self.out

@@ -118,9 +118,7 @@ class Network(nn.Module):
             else None
         )
         both = self.trunk is not None and len(self.names) > 1
-        self.products = (
-            Products(len(self.names), 2 * dim, dim, rank=dim // 3, dropout=shape.dropout) if both else None
-        )
+        self.products = Products(len(self.names), 2 * dim, dim) if both else None
         self.tensor = LowRankFusion(len(self.names), dim) if fusion == "tensor" else None
         self.heads = nn.ModuleDict(
             {

@@ -1,6 +1,5 @@
 """How the losses of the heads become gradients: values that a Trainer holds, chosen by a word of the plan."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,6 @@ LEAST = 0.1  # share of a blended weight that no estimate takes away: late fusio
 
 SURE = 2.0  # standard errors by which a head must beat a constant answer to count as knowing something
 KNOWS = 0.03  # of that answer's loss instead, where rows are too few to tell the error
-FRESH = 2.0  # passes over the training rows in which nothing can be learned by heart
 MORE = 0.01  # share of what a head knows by which it must know more to count as still gaining
 STALE = 3  # validations without that
 
@@ -30,8 +28,8 @@ NOTHING: Figures = MappingProxyType({})
 class Balance(ABC):
     """What the modalities' own heads see, and what the encoders get of each loss. Immutable."""
 
-    def heard(self, encoded: Mapping[str, Encoded], passes: float = math.inf) -> Mapping[str, Encoded]:
-        """What the own heads see after so many passes over the training rows; by default what the encoders made."""
+    def heard(self, encoded: Mapping[str, Encoded]) -> Mapping[str, Encoded]:
+        """What the own heads see; by default what the encoders made, so that their losses train the encoders."""
         return encoded
 
     @abstractmethod
@@ -80,14 +78,13 @@ class Guarded(Uniform):
 
     A head whose modality tells nothing by itself (one side of an exclusive or) can only make its encoder learn rows by
     heart. It does so faster than the joint head, which reads the same encoder, finds what both together tell, and then
-    that is never found; a tenth of its gradient is enough to prevent it. The same holds for a head that has learned all
-    its modality tells. So a head that is cut off reads what the joint loss makes of its encoder. Three rules:
+    that is never found; a tenth of its gradient is enough to prevent it. A head that has learned all its modality tells does
+    the same, and one that is left open from the start drowns what only both tell beside what either tells.
 
-    In the first FRESH passes every head is open, because rows that are new cannot be learned by heart; else what is hard to learn
-    from one modality would have to wait until the joint head, which has easier ones, comes upon it. Then a head is
-    open while it beats a constant answer on held-out rows by more than chance, and while it has gained there by MORE within the last STALE
-    validations. That no modality is forgotten meanwhile is the work of the random subsets, in which the joint head
-    has to do with it alone. Without a validation, and without a joint head, own losses are never held back.
+    So the joint head goes first, and a head is open while it beats a constant answer on held-out rows by more than chance,
+    and has gained there by MORE within the last STALE validations. Else it reads what the joint loss makes of its
+    encoder. That no modality is forgotten meanwhile is the work of the random subsets, in which the joint head has to
+    do with it alone. Without a validation, and without a joint head, own losses are never held back.
     """
 
     columns: tuple[str, ...] = ()  # targets; what an encoder gets is decided by the best of its heads
@@ -95,10 +92,8 @@ class Guarded(Uniform):
     gained: Figures = field(default_factory=dict)  # most that a head has gained over a constant answer
     stale: Figures = field(default_factory=dict)  # validations since then
 
-    def heard(self, encoded: Mapping[str, Encoded], passes: float = math.inf) -> Mapping[str, Encoded]:
+    def heard(self, encoded: Mapping[str, Encoded]) -> Mapping[str, Encoded]:
         """Cut off the encoders of modalities none of whose heads is open."""
-        if passes < FRESH:
-            return encoded
         return {n: e if self._knows(n) else replace(e, vector=e.vector.detach()) for n, e in encoded.items()}
 
     def _knows(self, name: str) -> bool:
@@ -144,7 +139,7 @@ class Guarded(Uniform):
 class JointAlone(Balance):
     """The joint loss alone trains the encoders; own heads only read what they find. A control, not a cure."""
 
-    def heard(self, encoded: Mapping[str, Encoded], passes: float = math.inf) -> Mapping[str, Encoded]:
+    def heard(self, encoded: Mapping[str, Encoded]) -> Mapping[str, Encoded]:
         """Cut the own heads off the encoders; the trunk sees the tokens, which stay as they are."""
         return {n: replace(e, vector=e.vector.detach()) for n, e in encoded.items()}
 

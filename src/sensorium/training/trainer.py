@@ -137,8 +137,7 @@ class Trainer:
         found: dict[Named, Tensor] = {}
         if self.task.targets:
             joint = self.network.fuse(encoded, random_subsets(encoded, rng, self.plan.drop))
-            passes = self.step * self.plan.batch / max(1, len(self.examples.rows))
-            answers = self.network.answer(self.balance.heard(encoded, passes), joint)
+            answers = self.network.answer(self.balance.heard(encoded), joint)
             found |= losses(answers, batch, self.task, {n: e.present for n, e in encoded.items()})
         if self.network.space is not None:
             vectors = match_vectors(self.network, encoded)
