@@ -9,7 +9,7 @@ from match_worlds import pivot, whole
 from sensorium.api.blend import Blend, Facts, blended, fit_blend, things_of, weigh
 from sensorium.api.heads import Rows
 from sensorium.api.initial import Initial
-from sensorium.api.mirror import harmless, mirrored
+from sensorium.api.mirror import harmless, mirror_remarks
 from sensorium.api.opening import Wanted, plan_match
 from sensorium.api.pairs import sorted_out
 from sensorium.data import Decoder, decode_rows
@@ -202,18 +202,17 @@ def tried(paint, options: dict[int, str]) -> tuple[Task, Blend, Facts]:
 def test_pictures_without_left_and_right_may_be_mirrored():
     task, blend, facts = tried(spotted, {2: "dots", 4: "spots", 8: "blots"})
     assert harmless("photo", task, blend, facts)
-    changed, remarks = mirrored(task, blend, facts)
-    assert changed.modalities[0].options["mirror"] is True
-    assert changed.modalities[1] is task.modalities[1]
-    assert "left and right mean nothing" in remarks[0]
+    remarks = mirror_remarks(task, blend, facts)
+    assert len(remarks) == 1
+    assert "--column photo=image:mirror=yes" in remarks[0]
     few = Facts(
         rows=facts.rows.take(range(30)), group=facts.group[:30], same={"caption": facts.same["caption"][:30]}
     )
     assert not harmless("photo", task, blend, few), "thirty pictures prove nothing"
-    assert mirrored(task, Blend(), facts) == (task, [])
+    assert mirror_remarks(task, Blend(), facts) == []
 
 
 def test_pictures_whose_words_tell_left_from_right_are_not_mirrored():
     task, blend, facts = tried(pointed, {0: "left", 1: "right"})
     assert not harmless("photo", task, blend, facts)
-    assert mirrored(task, blend, facts)[1] == []
+    assert mirror_remarks(task, blend, facts) == []

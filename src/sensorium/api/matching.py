@@ -13,7 +13,7 @@ import torch
 import sensorium
 from sensorium.api.blend import Facts, fit_blend, weigh
 from sensorium.api.initial import initial, take_over
-from sensorium.api.mirror import mirrored
+from sensorium.api.mirror import mirror_remarks
 from sensorium.api.missing import folder_or_temporary
 from sensorium.api.naming import by_names, by_shots, numbered, sentences, worded
 from sensorium.api.opening import Things, Wanted, plan_match
@@ -127,8 +127,7 @@ class Matcher:
         )
         with alone():
             self.blend = fit_blend(self.task, some, fit.group, fit.same, seed=self.asked.seed)
-            self.task, told = mirrored(self.task, self.blend, facts)
-        remarks += told
+            remarks += mirror_remarks(self.task, self.blend, facts)
         self._build(old, fit, say)
         write_match(folder, self._state(), mark, complete=False)
         why, steps, seconds = self._train(folder, fit, held, say)

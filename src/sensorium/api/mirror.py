@@ -1,19 +1,18 @@
-"""Whether left and right mean anything in a column of pictures: tried on held-out rows, not assumed.
+"""Whether left and right mean anything in a column of pictures: tried on held-out rows, and told.
 
-Mirrored pictures are worth as much as twice the rows, but digits, words and hands do not bear it (visual chirality,
+Mirrored pictures are worth as much as more rows, but digits, words and hands do not bear it (visual chirality,
 arXiv:2003.14209). Linear correlations that never saw a mirrored picture are asked for held-out pictures as they are and mirrored:
-where they find what belongs to them as well, exchanging left and right takes nothing away.
+where they find what belongs to them as well, exchanging left and right takes nothing away that they can see. They cannot
+see everything ("the circle left of the square"), so nothing is mirrored unless `mirror=yes` is said.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
 from sensorium.api.blend import Blend, Facts, first_of, things_of
 from sensorium.api.heads import Rows
 from sensorium.measure.retrieval import best_ranks
-from sensorium.modalities import CARRIERS
 from sensorium.tasks import Task
 
 SURE = 2.0  # standard errors by which a loss must be excluded
@@ -21,19 +20,17 @@ SMALL = 0.1  # share of what the pictures tell (in log rank, beside chance) that
 FEW = 50  # pictures below which nothing can be said
 
 
-def mirrored(task: Task, blend: Blend, facts: Facts) -> tuple[Task, list[str]]:
-    """The task, with pictures that training may mirror where that was found to be harmless, and remarks."""
-    found, remarks = [], []
-    for m in task.modalities:
-        fit = m.carrier == "image" and "mirror" in m.options and m.name in blend.views
-        if fit and not m.options["mirror"] and harmless(m.name, task, blend, facts):
-            options = {**m.options, "mirror": True}
-            m = CARRIERS["image"].define(m.name, m.column, **options)
-            remarks.append(
-                f"{m.name}: left and right mean nothing in these pictures, so training mirrors half of them"
-            )
-        found.append(m)
-    return replace(task, modalities=tuple(found)), remarks
+def mirror_remarks(task: Task, blend: Blend, facts: Facts) -> list[str]:
+    """A line for each column of pictures that training may well mirror."""
+    return [
+        f"{m.name}: left and right seem to mean nothing in these pictures; if they do not, --column {m.column}=image:mirror=yes "
+        "trains on mirrored ones, too"
+        for m in task.modalities
+        if m.carrier == "image"
+        and not m.options.get("mirror")
+        and m.name in blend.views
+        and harmless(m.name, task, blend, facts)
+    ]
 
 
 def harmless(name: str, task: Task, blend: Blend, facts: Facts) -> bool:

@@ -242,7 +242,7 @@ def _page(args: argparse.Namespace, finder, query: Mapping[str, object], hits: S
         else {}
     )
     found = {
-        "asked": [{"name": n, "cell": c} for n, c in asked.items()], "rows": len(finder), "answer": args.answer or "",
+        "asked": [{"name": n, "cell": c} for n, c in asked.items()], "rows": len(finder), "engine": finder.engine, "answer": args.answer or "",
         "where": args.where or "", "words": args.words or "",
         "found": [{"id": h.id, "score": h.score, "through": h.through, "cells": finder.previews(h.row), "facts": _facts(h.row, finder)} for h in hits],
     }  # fmt: skip

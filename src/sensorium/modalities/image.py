@@ -166,7 +166,7 @@ def survey(signals: Sequence[Signal], **given: object) -> dict[str, object]:
 def augment(
     pixels: np.ndarray, rng: np.random.Generator, strength: float, *, mirror: bool = False
 ) -> np.ndarray:
-    """Turn, scale, shift, recolour and sometimes cover a part; mirrored only where that was found to be harmless.
+    """Turn, scale, shift, recolour and sometimes cover a part; mirrored only where it was said to be harmless.
 
     (side, side, C) uint8 in and out; `strength` 0..1, at 0 nothing changes. `mirror`: one in two is turned left to right,
     which digits and words do not bear.

@@ -141,6 +141,8 @@ def modalities_of(metrics: Mapping) -> list[str]:
 
 def _patterns(data: Mapping, task: Mapping) -> Html:
     found = [p for p in rows_of(data.get("patterns")) if number(p.get("rows")) is not None]
+    if not found and task.get("kind") == "match":  # told by what its rows hold
+        return Html("")
     if not found:
         return join(tag("h3", "Missing patterns"), note("Not recorded."))
     names = [str(i.get("name")) for i in rows_of(task.get("inputs"))]
@@ -171,7 +173,11 @@ def _classes(data: Mapping, task: Mapping) -> Html:
     counts = {k: number(v) for k, v in mapping(data.get("class_counts")).items()}
     ordered = sorted(((k, v) for k, v in counts.items() if v is not None), key=lambda kv: -kv[1])
     if not ordered:
-        return Html("") if task.get("kind") == "number" else join(tag("h3", "Classes"), note("Not recorded."))
+        return (
+            Html("")
+            if task.get("kind") in ("number", "match")
+            else join(tag("h3", "Classes"), note("Not recorded."))
+        )
     most, what = ordered[0][1] or 1, "label" if task.get("kind") == "labels" else "class"
     several_of = f"{len(ordered)} {what}{'' if len(ordered) == 1 else 'es' if what == 'class' else 's'}"
     rows = [(named(k), v / most, count(v)) for k, v in ordered]

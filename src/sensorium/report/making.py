@@ -185,7 +185,7 @@ def search_commands(metrics: Mapping, model: Mapping, folder: str) -> Html:
         str(i.get("name")): str(i.get("carrier")) for i in rows_of(mapping(metrics.get("task")).get("inputs"))
     }
     words = next((n for n in names if kinds.get(n) == "text"), None)
-    asked = '--text "..."' if words else f"--row {NEW}"
+    asked = '--text "..."' if words else f"--{next(iter(kinds.values()), 'image')} FILE"
     found = [
         ("Put a table into an index, to search in it:", f"sensorium index {run} {source} -o catalog"),
         ("Search it with words, a picture, a sound, or several of them; a page shows what was found:", f"sensorium search catalog {asked} -k 10"),
