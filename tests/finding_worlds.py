@@ -1,12 +1,16 @@
-"""Pictures of two coloured things with words for both: small tables of files, for tests of search and of names."""
+"""Pictures of two coloured things with words for both: small tables of files, and what verbs say of them."""
 
 import itertools
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from bad_files import write
+import pytest
+from bad_files import rows_of, write
 from PIL import Image
+
+from sensorium.cli import main
 
 COLOURS = {
     "red": (220, 30, 30), "green": (30, 190, 40), "blue": (30, 60, 230), "yellow": (235, 220, 30), "white": (250, 250, 250),
@@ -54,4 +58,40 @@ def sights(folder: Path, rows: int, *, seed: int = 0, name: str = "t.csv", first
     return write(folder / name, {
         "id": [f"{first}{i}" for i in range(rows)], "photo": paths, "caption": [said(two) for two in things],
         "price": [str(i) for i in range(rows)], "colour": [two[0][0] for two in things],
+    })  # fmt: skip
+
+
+def told(args: list[str], capsys) -> dict:
+    """What a verb says with --json."""
+    main([*args, "--json"])
+    return json.loads(capsys.readouterr().out)
+
+
+def refused(args: list[str], capsys) -> str:
+    """The message of a verb that ends with 2, without a result and without a traceback."""
+    with pytest.raises(SystemExit) as ended:
+        main([*args, "--quiet"])
+    said = capsys.readouterr()
+    assert ended.value.code == 2
+    assert said.out == ""
+    assert said.err.startswith("sensorium: ")
+    assert "fix: " in said.err
+    return said.err
+
+
+def found_ids(args: list[str], capsys) -> list[str]:
+    return [hit["id"] for hit in told(args, capsys)["found"]]
+
+
+def right(path: Path, cells: list[dict[str, str]], column: str = "colour") -> float:
+    answers = rows_of(path)
+    assert [a["id"] for a in answers] == [c["id"] for c in cells]
+    return float(np.mean([a["prediction"] == c[column] for a, c in zip(answers, cells, strict=True)]))
+
+
+def sided(here: Path, folder: Path) -> Path:
+    """The new rows without their captions."""
+    cells = rows_of(here / "new.csv")
+    return write(folder / "bare.csv", {
+        "id": [c["id"] for c in cells], "photo": [str(here / c["photo"]) for c in cells], "colour": [c["colour"] for c in cells],
     })  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from bad_files import rows_of, write
-from finding_worlds import COLOURS, sights
+from finding_worlds import COLOURS, found_ids, refused, right, sided, sights, told
 
 import sensorium as sm
 from sensorium.cli import main
@@ -59,28 +59,6 @@ def shelf(here, tmp_path) -> Path:
     return Path(shutil.copytree(here / "shelf", tmp_path / "shelf"))
 
 
-def told(args: list[str], capsys) -> dict:
-    """What a verb says with --json."""
-    main([*args, "--json"])
-    return json.loads(capsys.readouterr().out)
-
-
-def refused(args: list[str], capsys) -> str:
-    """The message of a verb that ends with 2, without a result and without a traceback."""
-    with pytest.raises(SystemExit) as ended:
-        main([*args, "--quiet"])
-    said = capsys.readouterr()
-    assert ended.value.code == 2
-    assert said.out == ""
-    assert said.err.startswith("sensorium: ")
-    assert "fix: " in said.err
-    return said.err
-
-
-def found_ids(args: list[str], capsys) -> list[str]:
-    return [hit["id"] for hit in told(args, capsys)["found"]]
-
-
 # vectors
 
 
@@ -103,19 +81,6 @@ def test_vectors_come_back_without_pickles_one_row_for_each(here, tmp_path, caps
     again = sm.read(tmp_path / "v.parquet")
     assert again.cells("photo")[2] is None
     np.testing.assert_array_equal(np.asarray(again.cells("caption")[3], np.float32), kept["caption"][3])
-
-
-def test_a_matched_column_may_bear_the_name_of_an_argument(tmp_path):
-    from sensorium.store import write_vectors
-
-    named = {
-        n: np.full((1, 2), i, np.float32) for i, n in enumerate(["file", "allow_pickle", "args", "id", "a/b"])
-    }
-    write_vectors(tmp_path / "v.npz", ["x"], named, [""])
-    kept = np.load(tmp_path / "v.npz", allow_pickle=False)
-    assert kept["id"].tolist() == ["x"]
-    for name, vectors in named.items():
-        np.testing.assert_array_equal(kept["vector id" if name == "id" else name], vectors)
 
 
 def test_a_batch_of_one_and_the_joint_space(here, tmp_path, capsys):
@@ -433,20 +398,6 @@ def test_recall_of_an_approximate_index_passes_over_queries_that_cannot_be_read(
 
 
 # answers by names, figures
-
-
-def right(path: Path, cells: list[dict[str, str]], column: str = "colour") -> float:
-    answers = rows_of(path)
-    assert [a["id"] for a in answers] == [c["id"] for c in cells]
-    return float(np.mean([a["prediction"] == c[column] for a, c in zip(answers, cells, strict=True)]))
-
-
-def sided(here: Path, folder: Path) -> Path:
-    """The new rows without their captions."""
-    cells = rows_of(here / "new.csv")
-    return write(folder / "bare.csv", {
-        "id": [c["id"] for c in cells], "photo": [str(here / c["photo"]) for c in cells], "colour": [c["colour"] for c in cells],
-    })  # fmt: skip
 
 
 def test_rows_are_sorted_by_names_and_better_by_a_few_rows(here, tmp_path, capsys):
