@@ -66,6 +66,14 @@ def test_a_loss_that_stays_at_a_blind_guess():
     assert found(history=falling(last=BLIND), matching="sigmoid") == [], "its blind guess is another number"
 
 
+def test_a_blind_guess_knows_only_the_rows_that_hold_both():
+    data = {"rows": {"train": 1000}, "together": {"a ~ b": 250}}
+    few = math.log(BATCH / 4)
+    rows = [{"loss": 2 * few, "losses": {"match/a ~ b": few, "match/joint": few}}] * 40
+    assert found(history=rows, metrics={"data": data}) == ["nothing was learned"]
+    assert found(history=rows) == [], "among all rows it would be much better than a guess"
+
+
 def test_the_mean_of_all_losses_counts_not_their_sum():
     many = [{"loss": 5 * 0.5 * BLIND, "losses": dict.fromkeys("vwxyz", 0.5 * BLIND)} for _ in range(20)]
     assert found(history=many) == []

@@ -1,15 +1,15 @@
 """The story of `sensorium demo`: write a world as ordinary files, fit, measure every subset, say what was seen."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sensorium.api import Model, load, read
+from sensorium.api.saying import Say
 from sensorium.report import write_report
 from sensorium.store import read_json, write_json
 from sensorium.types import InputError
 from sensorium.worlds.digits import write_digits
 
-Say = Callable[[str, float, str], None]
 Figures = dict[
     str, Mapping[str, float]
 ]  # "image", "audio", "image + audio", "all", "floor" -> value, low, high

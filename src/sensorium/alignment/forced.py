@@ -45,15 +45,15 @@ class Sums:
 
     frames: float
     visits: float
-    total: Float[np.ndarray, "dims"]
-    squares: Float[np.ndarray, "dims"]
+    total: Float[np.ndarray, " dims"]
+    squares: Float[np.ndarray, " dims"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gaussians:
     """One Gaussian for each state, and how likely a frame is to stay in it."""
 
-    weight: Float[np.ndarray, "states"]  # logarithm, added to each frame
+    weight: Float[np.ndarray, " states"]  # logarithm, added to each frame
     mean: Float[np.ndarray, "states dims"]
     variance: Float[np.ndarray, "states dims"]
 
@@ -68,8 +68,8 @@ class Gaussians:
 class WordModels:
     """What `learn_words` found: sums of each state, the pause, and the scale of the features."""
 
-    centre: Float[np.ndarray, "dims"]
-    spread: Float[np.ndarray, "dims"]
+    centre: Float[np.ndarray, " dims"]
+    spread: Float[np.ndarray, " dims"]
     sums: dict[State, Sums]
     pause: Gaussians
     bands: int
@@ -130,7 +130,7 @@ class Chain:
     words: list[str]
     states: list[State]
     letters: list[State]  # what each state falls back on
-    owner: Int[np.ndarray, "states"]  # the number of its word, -1 for a pause
+    owner: Int[np.ndarray, " states"]  # the number of its word, -1 for a pause
 
 
 def chain(transcript: str) -> Chain:

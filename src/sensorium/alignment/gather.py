@@ -8,7 +8,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 
-def gather(x: Shaped[Tensor, "row *item"], across: dist.ProcessGroup | None) -> Shaped[Tensor, "every *item"]:
+def gather(x: Shaped[Tensor, "row ..."], across: dist.ProcessGroup | None) -> Shaped[Tensor, "every ..."]:
     """Return the rows of every process in the order of their ranks; each may have another number of them.
 
     The gradient of a row is the sum of what every process makes of it. So where each process takes the loss of its own
@@ -29,9 +29,7 @@ def offset(rows: int, across: dist.ProcessGroup | None, device: torch.device) ->
     return int(sizes[: dist.get_rank(across)].sum())
 
 
-def stacked(
-    figures: Shaped[Tensor, "*item"], across: dist.ProcessGroup | None
-) -> Shaped[Tensor, "rank *item"]:
+def stacked(figures: Shaped[Tensor, "..."], across: dist.ProcessGroup | None) -> Shaped[Tensor, "rank ..."]:
     """Put the figures of all processes one under the other, without gradients; all must have the same shape."""
     if across is None:
         return figures[None]

@@ -18,7 +18,7 @@ from sensorium.types import InputError
 FAR = 1e30  # the cost of a cell that no path may enter; sums of it stay finite in single precision
 NOT_SAID = -1  # of `ctc_path`: a blank, or padding
 
-Lengths = Int[Tensor, "batch"] | Sequence[int] | None
+Lengths = Int[Tensor, " batch"] | Sequence[int] | None
 
 
 # --- both may wait -------------------------------------------------------------------------------------------------
@@ -26,7 +26,7 @@ Lengths = Int[Tensor, "batch"] | Sequence[int] | None
 
 def dtw(
     cost: Float[Tensor, "batch rows columns"], *, rows: Lengths = None, columns: Lengths = None
-) -> tuple[Float[Tensor, "batch"], list[Int[Tensor, "steps 2"]]]:
+) -> tuple[Float[Tensor, " batch"], list[Int[Tensor, "steps 2"]]]:
     """Find the cheapest warping path: its summed cost, and for each item its cells (row, column) in order.
 
     A path goes from (0, 0) to the last cell by steps (1, 0), (0, 1) and (1, 1), and pays each cell that it enters
@@ -66,7 +66,7 @@ def soft_dtw(
     *,
     rows: Lengths = None,
     columns: Lengths = None,
-) -> Float[Tensor, "batch"]:
+) -> Float[Tensor, " batch"]:
     """Sum up all warping paths: -gamma log sum exp(-cost of a path / gamma), which may be below zero.
 
     Towards gamma = 0 it is `dtw`. The gradient is exact: the share of all paths, by weight, that enter each cell
@@ -168,7 +168,7 @@ def monotonic_search(
     frames: Lengths = None,
     states: Lengths = None,
     optional: Bool[Tensor, "batch states"] | None = None,
-) -> tuple[Int[Tensor, "batch frames"], Float[Tensor, "batch"]]:
+) -> tuple[Int[Tensor, "batch frames"], Float[Tensor, " batch"]]:
     """Find the best way through all states from the first to the last: each frame's state, and the summed score.
 
     Each state holds one frame or more, and none is left out, but for single `optional` ones (a pause between
@@ -233,7 +233,7 @@ def ctc_path(
     frames: Lengths = None,
     lengths: Lengths = None,
     blank: int = 0,
-) -> tuple[Int[Tensor, "batch frames"], Float[Tensor, "batch"]]:
+) -> tuple[Int[Tensor, "batch frames"], Float[Tensor, " batch"]]:
     """Align frames to a known label sequence by the most probable CTC path (Graves 2006, sec. 3; Viterbi).
 
     Gives for each frame the index into `labels` of what is said there, -1 where it is a blank or padding; and the
@@ -265,7 +265,7 @@ def ctc_path(
     return torch.where(path % 2 == 1, path // 2, NOT_SAID), score
 
 
-def spans(path: Int[Tensor, "frames"], count: int) -> list[tuple[int, int] | None]:
+def spans(path: Int[Tensor, " frames"], count: int) -> list[tuple[int, int] | None]:
     """Turn one row of a path into (first, last + 1) frames of each of `count` states; None where none is there."""
     places = [(path == state).nonzero()[:, 0] for state in range(count)]
     return [(int(p[0]), int(p[-1]) + 1) if len(p) else None for p in places]

@@ -23,7 +23,7 @@ def sinkhorn(
     column_mass: Float[Tensor, "batch columns"] | None = None,
     tolerance: float = 1e-4,
     most: int = 2000,
-) -> tuple[Float[Tensor, "batch rows columns"], Float[Tensor, "batch"]]:
+) -> tuple[Float[Tensor, "batch rows columns"], Float[Tensor, " batch"]]:
     """Move the mass of the rows onto the columns at the least cost: the plan, and its summed cost.
 
     The plan is blurred by entropy of weight `eps` > 0, in the unit of `cost` (arXiv:1306.0895); it is found among

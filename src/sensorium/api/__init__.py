@@ -3,12 +3,13 @@
 from sensorium.api.aligning import align
 from sensorium.api.matching import Matcher
 from sensorium.api.model import Model, load
-from sensorium.api.searching import Finder, Found, create_index, open_index, previews
+from sensorium.api.searching import Finder, create_index, open_index, previews
 from sensorium.store import read
+from sensorium.store.index import Hit
 
 __all__ = [
     "Finder",
-    "Found",
+    "Hit",
     "Matcher",
     "Model",
     "align",

@@ -10,7 +10,8 @@ from sensorium.alignment.forced import Spoken
 from sensorium.api.explaining import find_row
 from sensorium.api.hearing import FEWEST, hear
 from sensorium.api.matching import Matcher
-from sensorium.api.pairs import Say, spread
+from sensorium.api.pairs import spread
+from sensorium.api.saying import Say, silent
 from sensorium.api.sides import (
     PATCHES,
     STEPS,
@@ -36,10 +37,6 @@ OUTLINE = 400  # points of the outline of a sound
 Pair = tuple[Modality, Modality]
 
 
-def _silent(stage: str, done: float, text: str) -> None:
-    """Show nothing."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Read:
     """One row, read: what each of its cells holds."""
@@ -54,7 +51,7 @@ def align(
     row: object = 0,
     *,
     columns: Sequence[str] | None = None,
-    say: Say = _silent,
+    say: Say = silent,
 ) -> dict[str, object]:
     """Say which parts of the cells of one row belong together, for each pair of matched columns that it fills; JSON-able.
 

@@ -21,6 +21,7 @@ from sensorium.tasks import Task
 from sensorium.types import InputError, Modality
 
 SHARES = tuple(np.linspace(0, 1, 21).tolist())  # of the network, tried on validation rows
+TIED = 1e-9  # a difference of mean log ranks that is rounding
 ENOUGH = 16  # groups below which correlations of anything are noise
 Vectors = Mapping[str, np.ndarray]
 
@@ -202,13 +203,17 @@ class Facts:
 
 
 def weigh(blend: Blend, own: Vectors, facts: Facts, task: Task) -> Blend:
-    """Choose how much the network says: the share with the lowest mean logarithm of the ranks of right answers."""
+    """Choose how much the network says: the share with the lowest mean logarithm of the ranks of right answers.
+
+    Of several that are equally good the middle one, which has most room on either side.
+    """
     if blend.space is None:
         return blend
     linear = blend.linear(facts.rows)
     places = things_of(task, facts.same, facts.rows)
     costs = [_cost(blended(own, linear, share), places, facts.group, task.match) for share in SHARES]
-    return replace(blend, share=float(SHARES[int(np.argmin(costs))]))
+    best = np.flatnonzero(np.array(costs) <= min(costs) + TIED)
+    return replace(blend, share=float(SHARES[int(best[len(best) // 2])]))
 
 
 def _cost(vectors: Vectors, places: Vectors, group: np.ndarray, names: Sequence[str]) -> float:

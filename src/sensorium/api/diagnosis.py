@@ -1,6 +1,6 @@
 """What a finished fit tells of itself: whether an input was starved, and what happens when a sensor fails."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -8,13 +8,13 @@ from sensorium.api.answers import answers
 from sensorium.api.heads import Rows, all_heads, everyone
 from sensorium.api.interactions import Trained
 from sensorium.api.robust import corruption_curves
+from sensorium.api.saying import Say
 from sensorium.data import Decoder, Row
 from sensorium.measure.probes import Seen, diagnose
 from sensorium.training import vectors_all
 
 PROBED = 1500  # most training rows that a probe learns from
 SECONDS, SHARE = 20.0, 0.15  # most seconds of damaged sensors, and their share of the training time
-Say = Callable[[str, float, str], None]
 
 
 def starved(

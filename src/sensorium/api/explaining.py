@@ -1,12 +1,13 @@
 """Why one row got its answer: what each input added, where in it, and what only the inputs together tell."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from sensorium.api.answers import answers
 from sensorium.api.heads import Rows, all_heads, everyone
 from sensorium.api.interactions import Trained, evidence_of, floor_evidence
+from sensorium.api.saying import Say
 from sensorium.data import Decoder, Row
 from sensorium.explain import Outputs, integrated_gradients, modality_shapley, places, sanity, split
 from sensorium.modalities import CARRIERS
@@ -15,7 +16,6 @@ from sensorium.types import InputError
 
 CHECKED = 8  # rows on which the explanations themselves are tested
 PARTNERS = 24  # rows whose inputs stand in for those of the explained one
-Say = Callable[[str, float, str], None]
 
 
 def find_row(ids: Sequence[str], asked: object) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sensorium.alignment.forced import Spoken, WordModels, chain, learn_words, word_times
-from sensorium.api.pairs import Say
+from sensorium.api.saying import Say
 from sensorium.data import Decoder, decode_rows
 from sensorium.explain.places import clock
 from sensorium.explain.words import words

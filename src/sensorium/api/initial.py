@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from sensorium.api.persist import described, modalities_of, weights_of
@@ -68,13 +67,3 @@ def take_over(network: Network, task: Sequence[Modality], start: Initial) -> lis
         )
     network.load_state_dict({**state, **fitting})
     return taken
-
-
-def shares(network: Network) -> dict[str, float]:
-    """How much of the network is trained: trainable parameters, all parameters, their ratio."""
-    counts = np.array([[p.numel(), p.numel() * p.requires_grad] for p in network.parameters()]).sum(0)
-    return {
-        "parameters": int(counts[0]),
-        "trainable": int(counts[1]),
-        "share": round(float(counts[1] / counts[0]), 4),
-    }

@@ -1,6 +1,6 @@
 """What the inputs tell one by one, what either tells, and what only together: measured on a trained model."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from sensorium.api.answers import Subset, answers, left
 from sensorium.api.heads import Rows, all_heads, everyone, weighs
+from sensorium.api.saying import Say
 from sensorium.explain import Outputs, outputs_of, swapped
 from sensorium.measure.additive import additive, explained
 from sensorium.measure.baselines import Floor
@@ -28,8 +29,6 @@ CROSSED = 150  # most rows whose inputs are swapped with each other's: as many s
 ORDERS = 60  # orders of joining that are drawn where there are too many inputs to enumerate
 ROWS = 3000  # most rows that are looked at
 TINY = 1e-4  # least probability of the truth: one certain mistake costs 13 bits
-
-Say = Callable[[str, float, str], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,10 +1,9 @@
 """Matcher: columns that belong together -> one space for all of them: fit, evaluate, embed, save, load."""
 
-import json
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,31 +11,37 @@ import torch
 
 import sensorium
 from sensorium.api.blend import Facts, fit_blend, weigh
+from sensorium.api.heads import Rows
 from sensorium.api.initial import initial, take_over
 from sensorium.api.mirror import mirror_remarks
 from sensorium.api.missing import folder_or_temporary
-from sensorium.api.naming import by_names, by_shots, numbered, sentences, worded
+from sensorium.api.naming import by_names, by_shots, numbered, sentences, spoken, worded
 from sensorium.api.opening import Things, Wanted, plan_match
-from sensorium.api.pairs import Say, cut_groups, decoded, groups, readable, sorted_out, spread
-from sensorium.api.persist import MatchState, described, fingerprint_of, norm_for, read_match, write_match
+from sensorium.api.pairs import cut_groups, decoded, groups, readable, sorted_out, spread
+from sensorium.api.persist import (
+    MatchState,
+    begun,
+    fingerprint_of,
+    mark_of,
+    norm_for,
+    read_match,
+    write_match,
+)
 from sensorium.api.planning import MINUTES, planned
 from sensorium.api.prepare import with_texts
 from sensorium.api.retrieving import figures, probed, verdict
+from sensorium.api.saying import Say, silent
 from sensorium.api.shown import searches
 from sensorium.api.unlearned import ailments
 from sensorium.data import Decoder, alone
 from sensorium.network import SIZES, Network
 from sensorium.report import write_report
-from sensorium.store import Table, lock, read, read_json, read_jsonl, remove, write_json
+from sensorium.store import Table, lock, read, read_json, read_jsonl, write_json
 from sensorium.tasks import blank, label
 from sensorium.training import MATCHINGS, Examples, Placed, Plan, Trainer, run, threads, vectors_of
 from sensorium.types import InputError, Limits, Prediction
 
 HELD = 1024  # rows that a validation during training compares
-
-
-def _silent(stage: str, done: float, text: str) -> None:
-    """Show nothing."""
 
 
 class Matcher:
@@ -93,7 +98,7 @@ class Matcher:
         self.metrics: dict[str, object] = {}
 
     def fit(
-        self, data: object, *, valid: object = None, out: str | Path | None = None, say: Say = _silent
+        self, data: object, *, valid: object = None, out: str | Path | None = None, say: Say = silent
     ) -> "Matcher":
         """Train on a table and measure on held-out rows; `out` is the run folder (a temporary one where not given).
 
@@ -106,19 +111,11 @@ class Matcher:
     def _fit(self, table: Table, valid: Table | None, folder: Path, say: Say) -> "Matcher":
         began = time.monotonic()
         torch.set_num_threads(threads())
-        mark = {"asked": json.loads(json.dumps(asdict(self.asked))), "data": table.fingerprint()}
-        mark |= {} if valid is None else {"valid": valid.fingerprint()}
-        old = described(folder) if (folder / "model.json").exists() else None
-        if old is not None:
-            if old["mark"] != mark:
-                raise InputError(
-                    "the folder holds another run", got=str(folder), fix="choose another -o, or delete it"
-                )
-            if old["complete"]:
-                say("fit", 1.0, "already complete")
-                return self._restore(old, folder)
-        for name in ("quarantine.jsonl", *(() if old else ("history.jsonl",))):
-            remove(folder / name)
+        mark = mark_of(self.asked, table, valid)
+        old = begun(folder, mark)
+        if old is not None and old["complete"]:
+            say("fit", 1.0, "already complete")
+            return self._restore(old, folder)
         fit, held, lost, remarks = self._open(table, valid, folder, say)
         say("simple", 0.0, "linear correlations first")
         some = with_texts(self._decoder(fit.table), self.task, fit.rows)
@@ -133,9 +130,10 @@ class Matcher:
         why, steps, seconds = self._train(folder, fit, held, say)
         self.metrics = {"metric": "r@10", "split": "valid", "rows": 0, "retrieval": [], "verdict": []}
         if len(held.rows):
-            self.blend = weigh(self.blend, self._placed(held).own, facts, self.task)
-            self.metrics |= self._measure(held) | {"blend": {"share": self.blend.share}}
-            vectors = self.blend.vectors(self._placed(held).own, facts.rows)
+            placed = vectors_of(self.network, self.task, held.rows)
+            self.blend = weigh(self.blend, placed.own, facts, self.task)
+            self.metrics |= self._measure(held, placed, facts.rows) | {"blend": {"share": self.blend.share}}
+            vectors = self.blend.vectors(placed.own, facts.rows)
             write_json(
                 folder / "examples.json",
                 searches(self.task, self._decoder(held.table), vectors, facts.rows, held.group, held.same),
@@ -252,15 +250,11 @@ class Matcher:
     def _decoder(self, table: Table) -> Decoder:
         return Decoder(table, limits=self.limits, rates=self.rates)
 
-    def _placed(self, things: Things) -> Placed:
-        return vectors_of(self.network, self.task, things.rows)
-
-    def _measure(self, things: Things) -> dict[str, object]:
-        rows = with_texts(self._decoder(things.table), self.task, things.rows)
-        found = figures(self.task, self.blend, self._placed(things), rows, things.group, things.same)
+    def _measure(self, things: Things, placed: Placed, rows: Rows) -> dict[str, object]:
+        found = figures(self.task, self.blend, placed, rows, things.group, things.same)
         return {"rows": len(things.rows), "retrieval": found, "verdict": verdict(found)}
 
-    def evaluate(self, data: object, *, by: str | None = None, say: Say = _silent) -> dict[str, object]:
+    def evaluate(self, data: object, *, by: str | None = None, say: Say = silent) -> dict[str, object]:
         """Measure how often what belongs together is found among all that the table holds, in every direction.
 
         by: a column whose equal cells count as belonging together (a class), instead of rows and equal cells. Figures: the
@@ -270,6 +264,8 @@ class Matcher:
         """
         torch.set_num_threads(threads())
         table = read(data)
+        if by is not None:
+            table.cells(by)  # says what there is where there is no such column
         wide = spread(table, self.asked.match)
         things, lost = self._things(wide.table, wide.parent, None, say, "read")
         if by is not None:
@@ -280,15 +276,16 @@ class Matcher:
                 got=f"{len(things.rows)} rows",
                 fix="give rows that fill two or more of the matched columns",
             )
-        found = {"metric": "r@10", "split": "given", "skipped": lost, "by": by} | self._measure(things)
+        placed = vectors_of(self.network, self.task, things.rows)
+        rows = with_texts(self._decoder(things.table), self.task, things.rows)
+        found = {"metric": "r@10", "split": "given", "skipped": lost, "by": by}
+        found |= self._measure(things, placed, rows)
         if by is not None:
-            placed = self._placed(things)
-            rows = with_texts(self._decoder(things.table), self.task, things.rows)
             found["probes"] = probed(self.blend.vectors(placed.own, rows), placed.joint, things.group)
         return found
 
     def embed(
-        self, data: object, *, space: str = "coordinated", say: Say = _silent
+        self, data: object, *, space: str = "coordinated", say: Say = silent
     ) -> tuple[list[str], dict[str, np.ndarray], list[str]]:
         """Vectors of every row: ids, modality -> (rows, d) float32, and why a row has none ("" where it has).
 
@@ -316,15 +313,17 @@ class Matcher:
         why = ["" for _ in range(len(table))]
         for parent, error in zip(wide.parent.tolist(), errors, strict=True):
             why[parent] = why[parent] or error
+        filled = {p for p, row in zip(wide.parent.tolist(), rows, strict=True) if row}
+        strange = "nothing in the row is known to the run: a text of words that training never saw, say"
         folded = {n: _folded(v, wide.parent, len(table)) for n, v in found.items()}
         for i in range(len(table)):
             if not why[i] and not any(v[i].any() for v in folded.values()):
-                why[i] = "the row has none of the matched columns"
+                why[i] = strange if i in filled else "the row has none of the matched columns"
         return table.ids, folded, why
 
     def predict(
         self, data: object, labels: Sequence[str] = (), *, templates: Sequence[str] | None = None, shots: object = None,
-        target: str | None = None, say: Say = _silent,
+        target: str | None = None, say: Say = silent,
     ) -> list[Prediction]:  # fmt: skip
         """Sort every row, in order, among classes that no training named (zero-shot), or by a few labelled rows (few-shot).
 
@@ -338,7 +337,7 @@ class Matcher:
             )
         cells = [] if few is None else list(few.cells(str(target)))
         names = list(labels) or sorted({label(c) for c in cells if not blank(c)})
-        said = sentences(self.task, names, templates)
+        said = sentences(self.task, names, templates) if few is None or spoken(self.task) else {}
         texts = {m: self._encoded(sets) for m, sets in said.items()}
         if few is None:
             named = by_names(names, texts)
@@ -370,7 +369,7 @@ class Matcher:
         """What the metrics file tells of the data and the machine."""
         names = self.task.match
         together = {
-            f"{a} ~ {b}": sum(a in r and b in r for r in fit.rows)
+            " ~ ".join(sorted((a, b))): sum(a in r and b in r for r in fit.rows)
             for i, a in enumerate(names)
             for b in names[i + 1 :]
         }
@@ -415,8 +414,7 @@ class Matcher:
         """Write the matcher as a run folder. Raises InputError where that is not possible."""
         folder = Path(run_folder)
         with lock(folder):
-            mark = {"asked": json.loads(json.dumps(asdict(self.asked))), "data": ""}
-            write_match(folder, self._state(), mark, complete=True)
+            write_match(folder, self._state(), mark_of(self.asked), complete=True)
             write_json(folder / "metrics.json", self.metrics)
 
     def _state(self) -> MatchState:

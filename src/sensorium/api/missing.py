@@ -10,6 +10,7 @@ import numpy as np
 from sensorium.api.answers import Subset, answers, left, subsets_of
 from sensorium.api.heads import Rows, all_heads, everyone
 from sensorium.api.interactions import Trained
+from sensorium.api.saying import Say
 from sensorium.measure.resample import scored
 from sensorium.store import Table
 from sensorium.tasks import Target, Task, blank
@@ -17,7 +18,6 @@ from sensorium.types import InputError
 
 MOST = 4  # inputs of which every subset gets a specialist: 15 fits
 Figures = Callable[[Table], np.ndarray]  # rows -> how right each answer is, (n,)
-Say = Callable[[str, float, str], None]
 
 
 def columns_of(task: Task) -> dict[str, list[str]]:

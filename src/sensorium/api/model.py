@@ -1,9 +1,8 @@
 """Model: fit, evaluate, predict, save, load."""
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,11 @@ from sensorium.api.heads import Rows, all_heads, everyone, statistics, weighed, 
 from sensorium.api.interactions import Trained, sampled, study
 from sensorium.api.matching import Matcher, matcher
 from sensorium.api.missing import Figures, folder_or_temporary, only, own_answers, regrets, right
-from sensorium.api.persist import State, described, restored, write_run
+from sensorium.api.persist import State, begun, described, mark_of, restored, write_run
 from sensorium.api.planning import MINUTES, planned
 from sensorium.api.prepare import Asked, cut, examples, load_rows, plan_task, truth_of, with_texts
 from sensorium.api.promises import Promises, fit_promises, least_confidence, patterns_of, sets_of
+from sensorium.api.saying import Say, silent
 from sensorium.api.story import hardest, story
 from sensorium.api.teaching import teacher_answers
 from sensorium.data import Decoder, Row, decode_rows
@@ -30,18 +30,13 @@ from sensorium.measure.experts import Experts
 from sensorium.measure.scores import headline
 from sensorium.network import SIZES, Network
 from sensorium.report import write_report
-from sensorium.store import Table, lock, read, read_json, read_jsonl, remove, write_json
+from sensorium.store import Table, lock, read, read_json, read_jsonl, write_json
 from sensorium.tasks import Target
 from sensorium.training import BALANCES, Examples, Plan, Trainer, run, threads
 from sensorium.types import InputError, Limits, Prediction
 
 FEW = 32  # rows up to which a second thread costs more than it gives
 STRANGERS = 96  # other rows of which some test an explanation
-Say = Callable[[str, float, str], None]  # (stage, done 0..1, figures) -> shown to the user
-
-
-def _silent(stage: str, done: float, text: str) -> None:
-    """Show nothing."""
 
 
 class Model:
@@ -92,7 +87,7 @@ class Model:
         return self.task.target.classes
 
     def fit(
-        self, data: object, *, valid: object = None, out: str | Path | None = None, say: Say = _silent
+        self, data: object, *, valid: object = None, out: str | Path | None = None, say: Say = silent
     ) -> "Model":
         """Train on a table and measure on held-out rows; `out` is the run folder (a temporary one where not given).
 
@@ -105,19 +100,11 @@ class Model:
     def _fit(self, table: Table, valid: Table | None, folder: Path, say: Say) -> "Model":
         began = time.monotonic()
         torch.set_num_threads(threads())
-        mark = {"asked": json.loads(json.dumps(asdict(self.asked))), "data": table.fingerprint()}
-        mark |= {} if valid is None else {"valid": valid.fingerprint()}
-        old = described(folder) if (folder / "model.json").exists() else None
-        if old is not None:
-            if old["mark"] != mark:
-                raise InputError(
-                    "the folder holds another run", got=str(folder), fix="choose another -o, or delete it"
-                )
-            if old["complete"]:
-                say("fit", 1.0, "already complete")
-                return self._restore(restored(old, folder), folder)
-        for name in ("quarantine.jsonl", *(() if old else ("history.jsonl",))):
-            remove(folder / name)
+        mark = mark_of(self.asked, table, valid)
+        old = begun(folder, mark)
+        if old is not None and old["complete"]:
+            say("fit", 1.0, "already complete")
+            return self._restore(restored(old, folder), folder)
         train, held = cut(table, valid, self.asked)
         say("look", 0.0, f"{len(train)} training and {len(held)} validation rows")
         self.task, self.rates, remarks = plan_task(train, self.asked, self.limits)
@@ -282,7 +269,7 @@ class Model:
         return rows, errors
 
     def predict(
-        self, data: object, *, sets: float | None = None, abstain: float | None = None, say: Say = _silent
+        self, data: object, *, sets: float | None = None, abstain: float | None = None, say: Say = silent
     ) -> list[Prediction]:
         """Answer every row, in order. A row that cannot be read carries an `error` and no value.
 
@@ -348,7 +335,7 @@ class Model:
         part = part.take(good)
         return part, self._rows(part, [rows[i] for i in good]), truth, remarks
 
-    def evaluate(self, data: object, *, say: Say = _silent) -> dict[str, object]:
+    def evaluate(self, data: object, *, say: Say = silent) -> dict[str, object]:
         """Measure on the rows whose target is filled: figures with intervals, every subset, robustness, confusion.
 
         Rows that cannot be read or have no target are counted in `skipped`. Rows of a class that training never saw
@@ -367,7 +354,7 @@ class Model:
         metrics["verdict"] = verdict(metrics)
         return metrics
 
-    def interactions(self, data: object, *, say: Say = _silent) -> dict[str, object]:
+    def interactions(self, data: object, *, say: Say = silent) -> dict[str, object]:
         """What the inputs tell one by one, what either tells, and what only together, on rows whose target is filled.
 
         Per pair of inputs, and each against the rest: redundancy, uniqueness and synergy in bits (BROJA, on held-out
@@ -380,7 +367,7 @@ class Model:
         return study(self._trained(), rows, truth, seed=self.asked.seed, say=say)
 
     def missing(
-        self, data: object, *, out: str | Path | None = None, minutes: float | None = None, say: Say = _silent
+        self, data: object, *, out: str | Path | None = None, minutes: float | None = None, say: Say = silent
     ) -> list[dict[str, object]]:
         """What this model loses against specialists: models made for each subset of the inputs, trained here.
 
@@ -428,7 +415,7 @@ class Model:
         return answers(self.experts, self.task.target, heads, everyone(heads, present)), truth
 
     def explain(
-        self, data: object, row: object = 0, *, answer: str | None = None, say: Say = _silent
+        self, data: object, row: object = 0, *, answer: str | None = None, say: Say = silent
     ) -> dict[str, object]:
         """Why one row got its answer: what each input added, where in it, and what only the inputs together tell.
 
@@ -460,8 +447,7 @@ class Model:
         """Write the model as a run folder. Raises InputError where that is not possible."""
         folder = Path(run_folder)
         with lock(folder):
-            mark = {"asked": json.loads(json.dumps(asdict(self.asked))), "data": ""}
-            write_run(folder, self._state(), mark, complete=True)
+            write_run(folder, self._state(), mark_of(self.asked), complete=True)
             write_json(folder / "metrics.json", self.metrics)
 
     def _state(self) -> State:

@@ -1,11 +1,12 @@
 """Rows whose cells belong together: lists spread over rows, what is the same thing twice, the cut, decoding."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from sensorium.api.saying import Say
 from sensorium.data import Decoder, Row, decode_rows
 from sensorium.store import Table, append_jsonl
 from sensorium.tasks import Task, blank
@@ -13,8 +14,6 @@ from sensorium.types import InputError, Limits
 
 BAD_SHARE = 0.05  # more unreadable rows than this stop a fit
 CHAINED = 0.25  # share of the rows from which a chain of things in common is no longer believed
-
-Say = Callable[[str, float, str], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,7 +22,7 @@ from sensorium.measure.kept import packed, unpacked
 from sensorium.modalities import CARRIERS
 from sensorium.network import SIZES, Network
 from sensorium.nn import MaskedBatchNorm, SampleNorm
-from sensorium.store import read_json, write_bytes, write_json
+from sensorium.store import Table, read_json, remove, write_bytes, write_json
 from sensorium.tasks import Target, Task
 from sensorium.training import Plan
 from sensorium.types import InputError, Modality
@@ -173,6 +173,32 @@ def restored(saved: Mapping, folder: Path) -> State:
         experts=Experts(weights=told["weights"], prior=tuple(told["prior"]), lean=told.get("lean", 0.0)), floors=floors,
         promises=Promises.from_json(saved.get("promises") or {}),
     )  # fmt: skip
+
+
+def mark_of(asked: object, table: Table | None = None, valid: Table | None = None) -> dict[str, object]:
+    """What tells two fits apart: what was asked for (a dataclass), and the fingerprints of the tables, as JSON.
+
+    Without a table it is the mark of a model that Python saved: no fit goes on from it.
+    """
+    data = "" if table is None else table.fingerprint()
+    mark: dict[str, object] = {"asked": json.loads(json.dumps(asdict(asked))), "data": data}  # type: ignore[call-overload]
+    return mark if valid is None else mark | {"valid": valid.fingerprint()}
+
+
+def begun(folder: Path, mark: Mapping[str, object]) -> dict | None:
+    """The description of a run in a folder that the same fit began or finished; None for a folder without a run.
+
+    What an unfinished one left beside its checkpoint is removed. Raises InputError where another fit made it.
+    """
+    old = described(folder) if (folder / "model.json").exists() else None
+    if old is not None and old["mark"] != mark:
+        raise InputError(
+            "the folder holds another run", got=str(folder), fix="choose another -o, or delete it"
+        )
+    if old is None or not old["complete"]:
+        for name in ("quarantine.jsonl", *(() if old else ("history.jsonl",))):
+            remove(folder / name)
+    return old
 
 
 def described(folder: Path) -> dict:

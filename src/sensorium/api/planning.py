@@ -1,11 +1,11 @@
 """How long to train, in which batches, on how many threads: decided before the first step."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import torch
 
+from sensorium.api.saying import Say
 from sensorium.network import Network
 from sensorium.tasks import Task
 from sensorium.training import Examples, Plan, threads, time_step
@@ -13,7 +13,6 @@ from sensorium.training import Examples, Plan, threads, time_step
 MINUTES = 5.0  # training time where neither minutes nor epochs are given
 ENDLESS = 10**6
 PAIRS = 256  # most rows that are compared with each other at a step, where modalities are matched
-Say = Callable[[str, float, str], None]
 
 
 @runtime_checkable

@@ -3,13 +3,12 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from sensorium.api.matching import Matcher
-from sensorium.api.pairs import Say
+from sensorium.api.saying import Say, silent
 from sensorium.data import Decoder
 from sensorium.modalities import CARRIERS
 from sensorium.store import Table, read
@@ -24,22 +23,8 @@ NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]{0,17})(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[
 BETWEEN = "\n"  # texts of one cell
 
 
-def _silent(stage: str, done: float, text: str) -> None:
-    """Show nothing."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
-    """One answer to one query."""
-
-    id: str
-    score: float
-    through: str  # the column by which it was found; "" for words alone
-    row: Mapping[str, object]
-
-
 class Finder:
-    """An index of rows. Make one with `Matcher.index` or `open_index`.
+    """An index of rows. Make one with `create_index` or `open_index`.
 
     A query names columns of the matcher and gives a value for each: words, a file, an array. Several are asked for
     together. Answers are rows, found through one column or through whichever fits best.
@@ -56,7 +41,7 @@ class Finder:
         """exact: every row is compared; lance: an approximate index is asked first, and its best are compared exactly."""
         return self.index.engine
 
-    def add(self, data: object, *, say: Say = _silent) -> list[str]:
+    def add(self, data: object, *, say: Say = silent) -> list[str]:
         """Add the rows of a table; each piece is on disk before the next begins. A row whose id is there is replaced.
 
         Returns ids of rows that could not be embedded, with the reason. Raises InputError.
@@ -84,7 +69,7 @@ class Finder:
     def search(
         self, query: Mapping[str, object] | None = None, *, words: str | None = None, answer: str | None = None, k: int = 10,
         where: str | None = None,
-    ) -> list[Found]:  # fmt: skip
+    ) -> list[Hit]:  # fmt: skip
         """The `k` best rows, best first.
 
         query: matched column -> what to look for. words: looked up as they are written, beside the query or alone. answer: the
@@ -96,12 +81,11 @@ class Finder:
 
     def search_all(
         self, queries: object, *, words: Sequence[str] | None = None, answer: str | None = None, k: int = 10,
-        where: str | None = None, say: Say = _silent,
-    ) -> list[list[Found]]:  # fmt: skip
+        where: str | None = None, say: Say = silent,
+    ) -> list[list[Hit]]:  # fmt: skip
         """`search` for every row of a table, in order."""
         vectors = None if queries is None else self._asked(read(queries), say)
-        hits = self.index.search(vectors, words=words, answer=answer, k=k, where=where)
-        return [[_found(h) for h in one] for one in hits]
+        return self.index.search(vectors, words=words, answer=answer, k=k, where=where)
 
     def ranks(
         self,
@@ -110,7 +94,7 @@ class Finder:
         answer: str | None = None,
         k: int = 10,
         where: str | None = None,
-        say: Say = _silent,
+        say: Say = silent,
     ) -> list[Prediction]:
         """Ids of the `k` best rows for every row of a table, as a JSON list in `value`; an `error` where a row asks nothing."""
         table = read(queries)
@@ -134,7 +118,7 @@ class Finder:
         if self.engine == "exact":
             return None
         table = read(queries)
-        _, vectors, errors = self._embedded(table.take(range(min(TRIED, len(table)))), _silent)
+        _, vectors, errors = self._embedded(table.take(range(min(TRIED, len(table)))), silent)
         good = [i for i, e in enumerate(errors) if not e]
         if not good or not len(self):
             return None
@@ -222,10 +206,6 @@ def previews(matcher: Matcher, table: Table, row: int = 0) -> dict[str, object]:
         if signal is not None:
             found[m.name] = CARRIERS[m.carrier].preview(signal)
     return found
-
-
-def _found(hit: Hit) -> Found:
-    return Found(id=hit.id, score=hit.score, through=hit.modality, row=hit.row)
 
 
 def _facts(table: Table, words: Sequence[str] = ()) -> dict[str, list[object]]:

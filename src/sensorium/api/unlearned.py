@@ -27,10 +27,10 @@ def ailments(
     found = []
     losses = [float(h["loss"]) / max(1, len(h.get("losses", {}))) for h in history if "loss" in h]
     end = losses[-max(1, int(len(losses) * LATE)) :]
-    blind = math.log(plan.batch)
+    blind = _blind(plan, history, metrics)
     if plan.matching == "softmax" and end and float(np.mean(end)) > BLIND * blind:
         found.append(_one(
-            "nothing was learned", f"the training loss ends at {np.mean(end):.2f}; a blind guess among {plan.batch} rows has {blind:.2f}",
+            "nothing was learned", f"the training loss ends at {np.mean(end):.2f}; a blind guess among the rows of a batch that hold both has {blind:.2f}",
             "check that the columns of a row belong together; give more rows or minutes",
         ))  # fmt: skip
     if len(end) > 4 and float(np.std(end)) > 0.5 * float(np.mean(end)):
@@ -70,6 +70,16 @@ def ailments(
             "linear correlations beat the network", "; ".join(beaten), "their vectors count for more in the answers; more rows would help the network",
         ))  # fmt: skip
     return found
+
+
+def _blind(plan: Plan, history: Sequence[Mapping], metrics: Mapping) -> float:
+    """Mean over the losses of a step of what a blind guess has: that of a pair knows only the rows that hold both."""
+    data = metrics.get("data") or {}
+    rows = (data.get("rows") or {}).get("train") or 1
+    shares = {pair: count / rows for pair, count in (data.get("together") or {}).items()}
+    named = [str(n).partition("/")[2] for h in history[-1:] for n in h.get("losses", {})]
+    here = [shares.get(n, max(shares.values(), default=1.0)) for n in named] or [1.0]
+    return float(np.mean([math.log(max(2.0, plan.batch * s)) for s in here]))
 
 
 def _one(what: str, why: str, fix: str) -> dict[str, str]:

@@ -131,7 +131,7 @@ def search(args: argparse.Namespace) -> None:
     args.progress.close()
     wide = max((len(h.id) for h in hits), default=0)
     told = [f"  {n:>3}. {h.id:<{wide}}  {h.score:6.3f}  {_brief(h.row)}" for n, h in enumerate(hits, 1)]
-    found = [{"id": h.id, "score": h.score, "through": h.through, "row": h.row} for h in hits]
+    found = [{"id": h.id, "score": h.score, "through": h.modality, "row": h.row} for h in hits]
     tell(args, {"found": found, "rows": len(finder), "page": page}, [*told, f"picture: {page}"])
 
 
@@ -244,7 +244,7 @@ def _page(args: argparse.Namespace, finder, query: Mapping[str, object], hits: S
     found = {
         "asked": [{"name": n, "cell": c} for n, c in asked.items()], "rows": len(finder), "engine": finder.engine, "answer": args.answer or "",
         "where": args.where or "", "words": args.words or "",
-        "found": [{"id": h.id, "score": h.score, "through": h.through, "cells": finder.previews(h.row), "facts": _facts(h.row, finder)} for h in hits],
+        "found": [{"id": h.id, "score": h.score, "through": h.modality, "cells": finder.previews(h.row), "facts": _facts(h.row, finder)} for h in hits],
     }  # fmt: skip
     return str(write_search(found, Path(args.out or _beside(args.index))))
 

@@ -282,12 +282,13 @@ class Index:
     def _centred(self, view: View, query: Query) -> np.ndarray:
         """(m, d) queries of unit length, less the means of their modalities. Raises InputError."""
         d = next(iter(view.manifest.spaces.values()))
-        parts = []
+        parts, theres = [], []
         for name, values in query.items() if isinstance(query, Mapping) else [("", query)]:
             found = checked_vectors(values, d, f"queries of {name}" if name else "queries")
             there = found.any(1, keepdims=True)
             mean = self._space(view, name).mean if name else np.zeros(d, np.float32)
             parts.append(centre(centre(found, np.zeros(d, np.float32)), mean) * there)
+            theres.append(there[:, 0])
         if not parts or len({len(p) for p in parts}) > 1:
             raise InputError(
                 "the queries of the modalities differ in number",
@@ -295,7 +296,8 @@ class Index:
                 fix="give as many each",
             )
         whole = centre(np.sum(parts, axis=0), np.zeros(d, np.float32))
-        if len(empty := np.flatnonzero(~whole.any(1))):
+        # Asked before the mean is off: where all items are alike nothing is left of a vector, and all fit equally.
+        if len(empty := np.flatnonzero(~np.any(theres, axis=0))):
             raise InputError(
                 "a query has no vector", got=f"query {empty[0]}", fix="leave it out, or ask by words"
             )
