@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sensorium.report import matched
+from sensorium.report import matched, written
 from sensorium.report.balance import balance
 from sensorium.report.confidence import calibration
 from sensorium.report.data import card, modalities_of
@@ -54,6 +54,9 @@ def page(run: Run) -> str:
     task = mapping(metrics.get("task"))
     if task.get("kind") == "match":
         return _laid_out(run, _matched(run), matched.title(metrics), matched.result(metrics))
+    if task.get("kind") == "text":
+        title = _title(metrics, str(task.get("target") or "text"), verb="Writing")
+        return _laid_out(run, _written(run), title, written.hero(metrics))
     sections = _answered(run, task)
     return _laid_out(run, sections, _title(metrics, str(task.get("target") or "run")), hero(metrics))
 
@@ -68,6 +71,21 @@ def _matched(run: Run) -> Sections:
         ("learning", "Learning", curves(metrics, run.history)),
         ("making", "How it was made", making(metrics, run.model)),
         ("next", "What to do next", search_commands(metrics, run.model, run.folder)),
+    ]
+
+
+def _written(run: Run) -> Sections:
+    metrics = run.metrics
+    return [
+        ("figures", "Beside the baselines", written.figures(metrics)),
+        ("examples", "What it writes", written.examples(run.examples)),
+        ("looks", "Where it looked, word by word", written.looks(run.examples)),
+        ("losses", "What is lost with less", written.losses(metrics)),
+        ("steps", "Reasoning steps", written.steps(metrics, run.examples)),
+        ("data", "Data", card(metrics, run.quarantine, run.model)),
+        ("learning", "Learning", curves(metrics, run.history)),
+        ("making", "How it was made", making(metrics, run.model)),
+        ("next", "What to do next", commands(metrics, run.model, run.folder)),
     ]
 
 
@@ -125,7 +143,7 @@ def _head(title: str) -> Html:
     return tag(
         "head", tag("meta", charset="utf-8"), tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"), tag("meta", name="color-scheme", content="light dark"),
-        tag("title", title), tag("style", Html(STYLE)),
+        tag("title", title), tag("style", Html(STYLE + written.LOOK)),
     )  # fmt: skip
 
 
@@ -135,13 +153,13 @@ def brand(words: str) -> Html:
     return tag("div", mark, words, class_="brand")
 
 
-def _title(metrics: Mapping, target: str) -> Html:
+def _title(metrics: Mapping, target: str, *, verb: str = "Predicting") -> Html:
     names = modalities_of(metrics)
     if not names:
-        return join("Predicting ", named(target))
+        return join(f"{verb} ", named(target))
     shown = [named(n) for n in (names if len(names) <= 5 else [*names[:4], f"{len(names) - 4} more inputs"])]
     apart = [part for n in shown[:-1] for part in (n, ", ")][:-1]
-    return join("Predicting ", named(target), " from ", *apart, " and " if apart else None, shown[-1])
+    return join(f"{verb} ", named(target), " from ", *apart, " and " if apart else None, shown[-1])
 
 
 def _subtitle(metrics: Mapping) -> Html:

@@ -29,7 +29,7 @@ from sensorium.report.markup import (
 
 MOST = 12  # rows of the chart of floors that are shown at once
 WIDE = 0.15  # of an interval of a share
-KINDS = {"category": "a category", "labels": "several labels", "number": "a number"}
+KINDS = {"category": "a category", "labels": "several labels", "number": "a number", "text": "a text"}
 
 
 def headline_score(metrics: Mapping) -> Mapping:
