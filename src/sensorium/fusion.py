@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sensorium.nn import Block
+from sensorium.nn import Attention, Block
 from sensorium.tokens import SHARED, Tokens, join
 
 SCHEDULES = {  # name -> who sees whom, layer by layer, stretched to the trunk's depth
@@ -121,3 +121,35 @@ class Products(nn.Module):
         count = present.sum(1, keepdim=True)
         pairs = (count * (count - 1) / 2).clamp(min=1)
         return (u.sum(1).square() - u.square().sum(1)) / (2 * pairs.sqrt()) @ self.out
+
+
+class GatedVision(nn.Module):
+    """Words that look at pictures, and a gate that decides for each number of a word how much of that it takes.
+
+    Multimodal-CoT (arXiv:2302.00923, sec. 4.2): A = attention(query H, key and value V), lambda = sigmoid(W [H; A]),
+    H' = (1 - lambda) H + lambda A, with one head as there. Queries and keys are normalised, as in every attention here.
+    A row without pictures keeps its words to the bit: its lambda is exactly 0, not the gate's answer to an empty picture.
+    """
+
+    def __init__(self, dim: int, *, heads: int = 1):
+        super().__init__()
+        self.attention, self.gate = Attention(dim, heads), nn.Linear(2 * dim, dim)
+
+    def forward(self, text: Tokens, vision: Tokens) -> tuple[Tokens, Float[Tensor, "batch word dim"]]:
+        """Give the text's tokens with what they took from `vision`, of the same rows, and lambda in 0..1.
+
+        Padding of either is not read, whatever it holds; padded words stay as they are, with a lambda of 0.
+        """
+        x = text.x.masked_fill(
+            ~text.valid[:, :, None], 0
+        )  # the gradient of what is left out stays finite, too
+        seen = vision.x.masked_fill(~vision.valid[:, :, None], 0)
+        there = vision.valid.any(1, keepdim=True)
+        # A row without pictures looks at one empty token: a softmax over nothing has no value.
+        seen = torch.cat([seen.new_zeros(len(seen), 1, seen.shape[2]), seen], 1)
+        mask = torch.cat([~there, vision.valid], 1)[:, None]
+        looked = self.attention(x, seen, mask)
+        takes = (text.valid & there)[:, :, None]
+        share = torch.where(takes, self.gate(torch.cat([x, looked], -1)).sigmoid(), 0.0)
+        mixed = torch.where(takes, (1 - share) * x + share * looked, text.x)
+        return Tokens(x=mixed, kind=text.kind, place=text.place, valid=text.valid), share
