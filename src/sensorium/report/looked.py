@@ -12,8 +12,8 @@ from sensorium.report.markup import Html, join, listed, mapping, named, note, ro
 
 WORDS = 24  # pictures and strips of one text
 STEPS = 12  # of reasoning
-HEAT = 64  # pixels of a heat's longer side; the browser smooths it
-EVEN = 3.0  # a place must be looked at so many times more than evenly to be drawn in full strength
+HEAT = 64  # most pixels of a heat's longer side; the browser stretches it
+EVEN = 4.0  # a place must be looked at so many times more than evenly to be drawn in full strength
 BINS = 2000  # most cells of a strip
 BLANKS = " \t\r\n\u0120\u2581"  # what stands for a blank before a word, in the tokens of common tokenizers
 WITHOUT_BLANKS = ((0x0E00, 0x0EFF), (0x1780, 0x17FF), (0x2E80, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))
@@ -191,8 +191,17 @@ def _pictures(
     known = picture_size(data) if isinstance(data, str) and BASE64.fullmatch(data) else None
     high, wide = grids[0].shape if known is None else known[::-1]  # type: ignore[union-attr]
     figures = []
+    if known:
+        plain = tag(
+            "svg",
+            tag("use", href=f"#{key}"),
+            viewBox=f"0 0 {wide} {high}",
+            role="img",
+            aria_label=f"{name} of this row",
+        )
+        figures.append(tag("figure", plain, tag("figcaption", "as recorded", class_="soft")))
     for (word, looks), grid in zip(shown, grids, strict=True):
-        heat = _heat(grid, (high, wide))  # type: ignore[arg-type]
+        heat = _heat(grid)  # type: ignore[arg-type]
         layers = [tag("use", href=f"#{key}", class_="beneath")] if known else []
         layers.append(
             tag(
@@ -201,6 +210,7 @@ def _pictures(
                 width=wide,
                 height=high,
                 preserveAspectRatio="none",
+                class_="above",
             )
         )
         drawn = tag(
@@ -223,12 +233,14 @@ def _stored(data: str, size: tuple[int, int], key: str) -> Html:
     return tag("svg", tag("defs", image), width="0", height="0", class_="store", aria_hidden="true")
 
 
-def _heat(grid: np.ndarray, size: tuple[int, int]) -> str:
+def _heat(grid: np.ndarray) -> str:
     """A grid as the base64 of a transparent PNG; what is looked at evenly stays faint."""
-    soft = blurred(grid, 1)
+    times = max(1, HEAT // max(grid.shape))
+    soft = blurred(
+        np.repeat(np.repeat(grid, times, 0), times, 1), 2 * times
+    )  # never below zero, as splines are
     top = max(strongest(soft), EVEN * float(soft.mean())) or 1.0
-    scale = HEAT / max(size)
-    return png(layer(soft, (max(1, round(size[0] * scale)), max(1, round(size[1] * scale))), top=top))
+    return png(layer(soft, soft.shape, top=top, smooth=False))
 
 
 def _most_seen(word: str, grid: np.ndarray, name: str) -> str:
@@ -244,7 +256,7 @@ def _most_seen(word: str, grid: np.ndarray, name: str) -> str:
 def course_at(looks: np.ndarray, seconds: np.ndarray) -> tuple[np.ndarray, float, float]:
     """Looks (n,) at seconds (n,) as even steps: (sums, where the first begins, how long a step is)."""
     at = np.unique(np.round(seconds, 6))
-    step = max(float(np.median(np.diff(at))), float(np.ptp(at)) / (BINS - 1))
+    step = max(float(np.quantile(np.diff(at), 0.5, method="lower")), float(np.ptp(at)) / (BINS - 1))
     index = np.round((seconds - at[0]) / step).astype(int)
     found = np.zeros(int(index.max()) + 1)
     np.add.at(found, index, looks)
@@ -276,9 +288,12 @@ def _strips(
 
 
 def _strip(values: np.ndarray, words: str) -> Html:
-    top = max(float(np.abs(values).max()), EVEN * float(np.abs(values).mean())) or 1.0
+    """Values (n,) as a strip of heat, straight lines between the middles of the steps."""
+    top = max(float(values.max()), EVEN * float(values.mean())) or 1.0
     wide = min(900, max(120, 4 * len(values)))
-    drawn = png(layer(values[None], (1, wide), top=top))
+    at = (np.arange(wide) + 0.5) / wide * len(values) - 0.5
+    fine = np.interp(at, np.arange(len(values)), values)
+    drawn = png(layer(fine[None], (1, wide), top=top, smooth=False))
     return tag("img", src=f"data:image/png;base64,{drawn}", alt=words)
 
 

@@ -26,6 +26,9 @@ NAMED = {  # shorter names, where there is little room
     "interactions": "Together",
     "calibration": "Calibration",
     "next": "Next",
+    "figures": "Baselines",
+    "looks": "Where it looked",
+    "losses": "With less",
 }
 OFFLINE = "One file, no network, no script: it can be mailed and opened anywhere."
 WAVE = "M2 12c2.5 0 2.5-7 5-7s2.5 14 5 14 2.5-10 5-10 2.5 3 5 3"

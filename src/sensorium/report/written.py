@@ -54,6 +54,7 @@ FIGURES = {  # name -> (what people call it, what it means, whether it is a shar
     ),
 }
 NO_AIM = frozenset({"distinct", "repeated"})  # the highest of these is not the best
+HUNDREDS = frozenset({"chrf", "bleu1", "bleu2", "bleu3", "bleu4"})  # from 0 to 100
 BLIND = "without any input"
 CONTROLS = {"shuffled": "frames shuffled", "reversed": "frames reversed", "single frame": "a single frame"}
 CARDS = 6  # best rows shown, and worst ones
@@ -62,8 +63,8 @@ LOOK = """
 .told{font-size:1.16rem;line-height:1.35;font-weight:600;margin:0;overflow-wrap:anywhere}.truths{margin:.5em 0 0;padding:0;list-style:none;color:var(--soft);font-size:.9rem;line-height:1.4;overflow-wrap:anywhere}.truths li+li{margin-top:.25em}.told.right{color:var(--good)}
 h4{font-size:.82rem;color:var(--soft);font-weight:560;margin:1em 0 .5em;overflow-wrap:anywhere}.glances{display:grid;grid-template-columns:repeat(auto-fill,minmax(104px,1fr));gap:14px 12px}.glances figure{margin:0;min-width:0}.glances svg{display:block;width:100%;border-radius:8px;background:var(--wash)}
 .glances figcaption,.spoken-word{display:flex;gap:.5em;align-items:baseline;justify-content:space-between;font-size:.92rem;line-height:1.3;margin-top:.35em;overflow-wrap:anywhere;min-width:0}.glances small,.spoken-word small{color:var(--soft);font-size:.76rem;white-space:nowrap}.glances b,.spoken-word b{font-weight:600;min-width:0}
-.beneath{filter:grayscale(1) brightness(.72) contrast(.8)}.pixels{image-rendering:pixelated}.store{position:absolute}.spoken{display:grid;grid-template-columns:minmax(84px,max-content) 1fr;gap:3px 14px;align-items:center}.spoken>*{min-width:0}.spoken .lane{margin:0}.spoken .lane.low{height:26px}.spoken-word{margin:0;max-width:190px}
-.spoken .scale{height:1.6em}.spoken .scale span:first-child{transform:none}.spoken .scale span:last-child{transform:translateX(-100%)}.asked-for{margin:.6em 0;padding-inline-start:1.5em}.asked-for .words{margin:0}.against-which td small{display:block;color:var(--soft)}
+.beneath{filter:grayscale(.75) brightness(.8) contrast(.85)}.above{opacity:.74}.pixels{image-rendering:pixelated}.store{position:absolute}.spoken{display:grid;grid-template-columns:minmax(84px,max-content) 1fr;gap:3px 14px;align-items:center}.spoken>*{min-width:0}.spoken .lane{margin:0}.spoken .lane.low{height:26px}.spoken-word{margin:0;max-width:190px}
+.spoken .scale{height:1.6em}.spoken .scale span:first-child{transform:none}.spoken .scale span:last-child{transform:translateX(-100%)}.asked-for{margin:.6em 0;padding-inline-start:1.5em}.asked-for .words{margin:0}.against-which{margin-top:1.6em}.against-which td small{display:block;color:var(--soft)}.against-which tbody th{min-width:150px}
 @media(max-width:640px){.glances{grid-template-columns:repeat(auto-fill,minmax(82px,1fr));gap:12px 9px}.spoken{grid-template-columns:minmax(58px,max-content) 1fr;gap:3px 9px}.spoken-word{max-width:96px}}
 """
 
@@ -76,6 +77,20 @@ def label(metric: str) -> str:
 def _way(metric: str) -> str:
     """The figure whose way of writing fits: that of a share, or of a plain number."""
     return "accuracy" if FIGURES.get(metric, ("", "", False))[2] else ""
+
+
+def _told_as(value: object, metric: str) -> str:
+    """A figure as people write it: those of 0 to 100 with one decimal."""
+    known = number(value)
+    return f"{known:.1f}" if known is not None and metric in HUNDREDS else figure(known, _way(metric))
+
+
+def _ends(score: Mapping, metric: str) -> str:
+    """The ends of its interval; "" where there is none."""
+    low, high = number(score.get("low")), number(score.get("high"))
+    if metric not in HUNDREDS or low is None or high is None:
+        return span(score, _way(metric))
+    return f"{low:.1f} \u2013 {high:.1f}"
 
 
 def _headline(metrics: Mapping) -> Mapping:
@@ -123,10 +138,10 @@ def _number(metrics: Mapping) -> Html:
         none = "No held-out row has a text to compare with. Give such rows with --valid."
         return tag("div", tag("div", "Not measured", class_="what"), note(none))
     split = {"valid": "validation"}.get(str(metrics.get("split")), str(metrics.get("split") or ""))
-    ends, floor = span(score, _way(metric)), best_floor(_floors(metrics))
-    beside = figure(mapping(floor.get("score")).get("value"), _way(metric))
+    ends, floor = _ends(score, metric), best_floor(_floors(metrics))
+    beside = _told_as(mapping(floor.get("score")).get("value"), metric)
     return tag(
-        "div", tag("div", label(metric), class_="what"), tag("div", figure(score["value"], _way(metric)), class_="big"),
+        "div", tag("div", label(metric), class_="what"), tag("div", _told_as(score["value"], metric), class_="big"),
         note(f"95 % interval {ends}" if ends else "", tag("br"), f"on {count(metrics.get('rows'))} {split} rows"),
         note("Best baseline: ", named(floor["name"]), f", {beside}") if floor else None,
         note(tag("small", FIGURES.get(metric, ("", "", False))[1])),
@@ -151,7 +166,7 @@ def figures(metrics: Mapping) -> Html:
         return Html("")
     about = note(
         "Baselines write without learning to: the commonest text for every row, the text of the most similar training row, "
-        "or this model's own text when it is given nothing. What it must beat to have seen anything is the last."
+        "or this model's own text when it is given nothing. A model that sees something is ahead of the last of these."
     )
     heads = ["figure", *(named(name) for name, _ in sides)]
     numeric = frozenset(range(1, len(heads)))
@@ -178,12 +193,12 @@ def _row(name: str, sides: Sequence[Mapping]) -> list[object]:
     if not known:
         return []
     best = max(known) if name not in NO_AIM and len(known) > 1 else None
-    way, meaning = _way(name), FIGURES.get(name, ("", "", False))[1]
+    meaning = FIGURES.get(name, ("", "", False))[1]
     cells: list[object] = []
     for score, value in zip(scores, values, strict=True):
-        told = figure(value, way)
-        ends = tag("small", span(score, way)) if span(score, way) else None
-        cells.append(join(tag("b", told) if value is not None and value == best else told, ends))
+        told, ends = _told_as(value, name), _ends(score, name)
+        first = tag("b", told) if value is not None and value == best else told
+        cells.append(join(first, tag("small", ends) if ends else None))
     return [join(label(name), tag("small", tag("br"), meaning, class_="soft") if meaning else None), *cells]
 
 
