@@ -4,6 +4,7 @@ from sensorium.worlds.actions import write_actions
 from sensorium.worlds.clips import write_clips
 from sensorium.worlds.digits import write_digits
 from sensorium.worlds.everything import write_everything
+from sensorium.worlds.hints import write_hints
 from sensorium.worlds.planted import gate_table, write_gates, write_imbalance, write_quality, write_xor
 from sensorium.worlds.scenes import write_scenes
 from sensorium.worlds.sentiment import write_sentiment
@@ -15,6 +16,7 @@ __all__ = [
     "write_digits",
     "write_everything",
     "write_gates",
+    "write_hints",
     "write_imbalance",
     "write_quality",
     "write_scenes",

@@ -61,15 +61,15 @@ def write_scenes(
     splits = spread(rows)
     unseen = [s == "test" and i % 2 == 0 for i, s in enumerate(splits)]
     scenes = [scene(rng, heldout=u) for u in unseen]
-    pictures = _handwritten(scenes, splits, rng)
+    pictures = handwritten(scenes, splits, rng)
     askers = {s: Asker(rng=rng) for s in ("train", "valid", "test")}
     tables: dict[str, list[dict]] = {"scenes": [], "questions": [], "truth": []}
     for i, (things, split, new) in enumerate(zip(scenes, splits, unseen, strict=True)):
         row = {"id": f"{i:05d}", "split": split, "image": f"images/{i:05d}.png"}
         most = HOPS if split == "test" else train_hops
         asked = askers[split].ask(things, count=questions, most=most, unseen=new)
-        picture = paint(_marks(things, pictures[i], rng), ground(rng), rng, side=side)
-        _save(folder / row["image"], picture)
+        picture = paint(marks_of(things, pictures[i], rng), ground(rng), rng, side=side)
+        save_picture(folder / row["image"], picture)
         _append(tables, row, things, asked, captions(things, rng), "yes" if new else "no")
     for name, lines in tables.items():
         write_lines(folder / f"{name}.jsonl", lines)
@@ -125,7 +125,7 @@ def _kind(rng: np.random.Generator, taken: Sequence[tuple[str, str]], *, heldout
             return colour, shape
 
 
-def _handwritten(
+def handwritten(
     scenes: Sequence[Scene], splits: Sequence[str], rng: np.random.Generator
 ) -> list[list[np.ndarray]]:
     """Draw handwriting for every digit of every scene, from those that its split owns; (8, 8) each."""
@@ -137,8 +137,8 @@ def _handwritten(
     return found
 
 
-def _marks(things: Scene, digits: Sequence[np.ndarray], rng: np.random.Generator) -> list[Mark]:
-    """Place things within their fields, a little off the middle."""
+def marks_of(things: Scene, digits: Sequence[np.ndarray], rng: np.random.Generator) -> list[Mark]:
+    """Place things within their fields, a little off the middle; `digits`: handwriting of those that bear one, in order."""
     waiting = iter(digits)
     marks = []
     for t in things:
@@ -152,7 +152,8 @@ def _marks(things: Scene, digits: Sequence[np.ndarray], rng: np.random.Generator
     return marks
 
 
-def _save(path: Path, picture: np.ndarray) -> None:
+def save_picture(path: Path, picture: np.ndarray) -> None:
+    """Write a picture, (height, width, 3) uint8, as PNG."""
     from PIL import Image
 
     Image.fromarray(picture).save(path, compress_level=1)  # noise hardly packs; more would only take time
