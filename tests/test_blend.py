@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from match_worlds import pivot, whole
 
-from sensorium.api.blend import Blend, Facts, blended, fit_blend, things_of, weigh
+from sensorium.api.blend import SHARES, Blend, Facts, blended, fit_blend, things_of, weigh
 from sensorium.api.heads import Rows
 from sensorium.api.initial import Initial
 from sensorium.api.mirror import harmless, mirror_remarks
@@ -40,6 +40,12 @@ def fitted() -> tuple[Task, Blend, Facts]:
     blend = fit_blend(task, rows, np.arange(240), same, seed=0)
     _, held, held_same = opened(whole(60, seed=7))
     return task, blend, Facts(rows=held, group=np.arange(60), same=held_same)
+
+
+def perfect(vectors: dict[str, np.ndarray]) -> bool:
+    """Whether each row of a modality is nearest to its own row of every other."""
+    pairs = [(a, b) for a in NAMES for b in NAMES if a != b]
+    return all(((vectors[a] @ vectors[b].T).argmax(1) == np.arange(60)).all() for a, b in pairs)
 
 
 @pytest.fixture
@@ -105,6 +111,18 @@ def test_the_share_that_finds_best_is_chosen(fitted):
     chosen = weigh(blend, half, facts, task).share
     assert 0 < chosen < 1, "both know something"
     assert weigh(Blend(), noise, facts, task).share == 1
+
+
+def test_of_shares_that_find_equally_well_the_middle_is_chosen(fitted):
+    task, blend, facts = fitted
+    same = blend.linear(facts.rows)
+    assert weigh(blend, same, facts, task).share == 0.5, "every share gives the same similarities"
+    secret = dict.fromkeys(NAMES, unit(np.random.default_rng(2).normal(size=(60, 16))))
+    chosen = weigh(blend, secret, facts, task).share
+    best = [s for s in SHARES if perfect(blended(secret, same, s))]
+    assert len(best) > 4, "a network that knows all may be asked a little less"
+    assert best[0] < chosen < best[-1]
+    assert abs(best.index(chosen) - (len(best) - 1) / 2) < 1
 
 
 def test_a_blend_comes_back_from_its_files(fitted):

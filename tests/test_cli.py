@@ -202,7 +202,7 @@ def test_report_is_written_again(home, capsys):
         (["fit", "t.csv", "--target", "y", "-o", "new", "--epochs", "0"], "above zero"),
         (["fit", "t.csv", "--target", "y", "-o", "run", "--epochs", "9"], "another run"),
         (["predict", "t.csv", "t.csv", "-o", "p.csv"], "not a run"),
-        (["predict", "run", "t.csv", "-o", "p.txt"], "predictions file"),
+        (["predict", "nowhere", "none.csv", "-o", "p.txt"], "predictions file"),
         (["predict", "run", "t.csv", "-o", "p.csv", "--split", "moon"], "split"),
         (["evaluate", "nowhere", "t.csv"], "not a run"),
         (["report", "nowhere"], "run"),

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
+from world_files import read_tables, tupled
 
 from sensorium.types import InputError
 from sensorium.worlds.actions import ACTIONS, FRAMES, acted, poses, write_actions
@@ -29,17 +30,7 @@ PAIRS = 60
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     table = write_clips(tmp_path_factory.mktemp("clips"), pairs=PAIRS, side=32)
-    return {
-        name: lines(table.parent / f"{name}.jsonl") for name in ("clips", "questions", "truth")
-    }, table.parent
-
-
-def lines(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def tuples(facts):
-    return {tuple(f) for f in facts}
+    return read_tables(table.parent, "clips", "questions", "truth"), table.parent
 
 
 def frames_of(path):
@@ -92,8 +83,8 @@ def test_reading_what_is_no_caption():
 def test_captions_tell_the_facts(world):
     tables, _ = world
     for row, truth in zip(tables["clips"], tables["truth"], strict=True):
-        facts = tuples(json.loads(row["facts"]))
-        assert facts <= tuples(truth["holds"])
+        facts = set(tupled(json.loads(row["facts"])))
+        assert facts <= set(tupled(truth["holds"]))
         assert len(set(row["caption"])) == 5
         for caption in row["caption"]:
             assert read_clip_caption(caption) == facts, caption
@@ -202,7 +193,7 @@ def test_answers_follow_from_the_truth(world):
             assert q["answer"] == verbs[place + (1 if q["type"] == "after" else -1)]
         elif q["type"] == "order":
             asked = {f for f in read_clip_caption(q["question"]) if f[0] == "then"}
-            holds = tuples(next(t["holds"] for t in tables["truth"] if t["id"] == q["id"].split("-")[0]))
+            holds = set(tupled(next(t["holds"] for t in tables["truth"] if t["id"] == q["id"].split("-")[0])))
             assert (q["answer"] == "yes") == (asked <= holds)
         elif q["type"] == "cause-shape":
             assert q["answer"] in [e["kind"].split()[1] for e in told if e["verb"] == "hits"]

@@ -21,19 +21,8 @@ def home(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("finding")
     sights(folder, 190)
     sights(folder, 40, seed=5, name="new.csv", first="n")
-    main(
-        [
-            "fit",
-            str(folder / "t.csv"),
-            "--match",
-            "photo,caption",
-            "--epochs",
-            "1",
-            "--quiet",
-            "-o",
-            str(folder / "run"),
-        ]
-    )
+    match = ["fit", str(folder / "t.csv"), "--match", "photo,caption", "--epochs", "1", "--quiet"]
+    main([*match, "-o", str(folder / "run")])
     main(["index", str(folder / "run"), str(folder / "new.csv"), "--quiet", "-o", str(folder / "shelf")])
     told = {
         "level": [f"{i % 2 + 0.01 * i:.2f}" for i in range(40)],
@@ -222,7 +211,7 @@ def test_queries_of_which_none_can_be_read_end_with_one(here, tmp_path, capsys):
         (["search", "shelf", "new.csv", "--query", "caption"], "a column and a file"),
         (["search", "shelf", "new.csv", "-o", "r.csv"], "a column and a file"),
         (["search", "shelf", "new.csv", "--query", "smell", "-o", "r.csv"], "no such column"),
-        (["search", "shelf", "new.csv", "--query", "caption", "-o", "r.txt"], "predictions file"),
+        (["search", "nowhere", "none.csv", "--query", "caption", "-o", "r.txt"], "predictions file"),
         (["search", "shelf", "new.csv", "--query", "caption", "--words", "red", "-o", "r.csv"], "one of its columns alone"),
         (["search", "shelf", "new.csv", "--query", "caption", "--where", "price ~ 3", "-o", "r.csv"], "condition"),
         (["index", "answers", "new.csv", "-o", "other"], "it matches nothing"),
@@ -232,9 +221,10 @@ def test_queries_of_which_none_can_be_read_end_with_one(here, tmp_path, capsys):
         (["index", "run", "new.csv", "-o", "answers"], "no index"),
         (["embed", "answers", "new.csv", "-o", "v.npz"], "it matches nothing"),
         (["embed", "run", "plain.csv", "-o", "v.npz"], "none of the matched columns"),
-        (["embed", "run", "new.csv", "-o", "v.csv"], "vectors file"),
+        (["embed", "nowhere", "none.csv", "-o", "v.csv"], "vectors file"),
         (["explain", "run", "new.csv"], "it answers no target"),
         (["interactions", "run", "new.csv"], "it answers no target"),
+        (["predict", "nowhere", "none.csv", "-o", "p.txt", "--labels", "red,blue"], "predictions file"),
         (["predict", "run", "new.csv", "-o", "p.csv"], "answers by names"),
         (["predict", "run", "new.csv", "-o", "p.csv", "--labels", "red"], "told apart by their names"),
         (["predict", "run", "new.csv", "-o", "p.csv", "--labels", "red,red"], "told apart by their names"),
@@ -250,6 +240,7 @@ def test_queries_of_which_none_can_be_read_end_with_one(here, tmp_path, capsys):
         (["predict", "run", "new.csv", "-o", "p.csv", "--shots", "t.csv", "--target", "taste"], "taste"),
         (["predict", "run", "new.csv", "-o", "p.csv", "--labels", "red,blue", "--shots", "t.csv", "--target", "colour"], "not asked for"),
         (["predict", "answers", "plain.csv", "-o", "p.csv", "--labels", "yes,no"], "it matches nothing"),
+        (["evaluate", "run", "new.csv", "--by", "NOSUCH"], "photo, caption, price, colour"),
         (["evaluate", "answers", "plain.csv", "--by", "y"], "--by is for runs"),
         (["fit", "t.csv", "--match", "photo", "-o", "other"], "nothing to match"),
         (["fit", "t.csv", "--match", "photo,caption", "--group", "colour", "-o", "other"], "--group"),
@@ -381,18 +372,8 @@ def test_recall_of_an_approximate_index_passes_over_queries_that_cannot_be_read(
     assert finder.recall(sm.read({"id": ["b"], "caption": [""]})) is None
     table = write(tmp_path / "q.csv", asked)
     capsys.readouterr()
-    main(
-        [
-            "search",
-            str(tmp_path / "i"),
-            str(table),
-            "--query",
-            "caption",
-            "-o",
-            str(tmp_path / "r.csv"),
-            "--quiet",
-        ]
-    )
+    ask = ["search", str(tmp_path / "i"), str(table), "--query", "caption", "-o", str(tmp_path / "r.csv")]
+    main([*ask, "--quiet"])
     assert "approximate index (lance), which finds" in capsys.readouterr().out
 
 

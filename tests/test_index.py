@@ -25,13 +25,8 @@ def unit(rng: np.random.Generator, n: int, d: int = 16) -> np.ndarray:
 def space_of(*vectors: np.ndarray, mean: np.ndarray | None = None) -> Space:
     mean = np.zeros(vectors[0].shape[1], np.float32) if mean is None else mean
     n = sum(map(len, vectors))
-    return Space(
-        name="x",
-        vectors=vectors,
-        keys=np.arange(n),
-        mean=mean,
-        scales=tuple(scales(v, mean) for v in vectors),
-    )
+    held = tuple(scales(v, mean) for v in vectors)
+    return Space(name="x", vectors=vectors, keys=np.arange(n), mean=mean, scales=held)
 
 
 def made(path, n: int = 60, **given) -> tuple[Index, np.ndarray, np.ndarray]:
@@ -45,12 +40,8 @@ def made(path, n: int = 60, **given) -> tuple[Index, np.ndarray, np.ndarray]:
         "price": [None if i % 10 == 9 else i for i in range(n)],
         "sold": [i % 4 == 0 for i in range(n)],
     }
-    index.add(
-        [f"i{i}" for i in range(n)],
-        {"image": images, "caption": captions},
-        present={"image": there},
-        rows=rows,
-    )
+    names = [f"i{i}" for i in range(n)]
+    index.add(names, {"image": images, "caption": captions}, present={"image": there}, rows=rows)
     return index, images, captions
 
 
@@ -264,6 +255,19 @@ def test_a_few_rows_give_no_mean(tmp_path):
     assert ids(index.search({"image": images[0]}, k=1)) == [["i0"]]
 
 
+def test_items_that_are_all_alike_fit_equally(tmp_path):
+    index = Index.create(tmp_path / "i", spaces={"image": 16, "caption": 16})
+    same = np.tile(unit(np.random.default_rng(9), 1), (40, 1))
+    index.add(range(40), {"image": same, "caption": same})
+    index.compact()
+    np.testing.assert_allclose(index.manifest.means["image"], same[0], atol=1e-6)
+    (row,) = index.search({"image": same[:1]}, k=5)
+    assert [h.id for h in row] == ["0", "1", "2", "3", "4"]
+    assert len({h.score for h in row}) == 1
+    with pytest.raises(InputError, match="query 1"):
+        index.search({"image": np.stack([same[0], np.zeros(16, np.float32)])})
+
+
 # LanceDB
 
 
@@ -381,10 +385,8 @@ def test_dead_rows_do_not_count_for_words(tmp_path):
 def test_hybrid_search_is_reciprocal_rank_fusion(tmp_path):
     index, images, _ = made(tmp_path / "i")
     (row,) = index.search({"image": images[6]}, words="number 7", k=4)
-    vectors, texts = (
-        ids(index.search({"image": images[6]}, k=100))[0],
-        ids(index.search(words="number 7", k=100))[0],
-    )
+    vectors = ids(index.search({"image": images[6]}, k=100))[0]
+    texts = ids(index.search(words="number 7", k=100))[0]
     points = {}
     for ranking in (vectors, texts):
         for rank, name in enumerate(ranking, 1):

@@ -1,6 +1,7 @@
 """Matching end to end: what belongs together is found, through a pivot too; controls stay at chance; runs come back."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ import sensorium as sm
 from sensorium.api.initial import Initial
 from sensorium.api.opening import Wanted, plan_match
 from sensorium.api.persist import norm_for
+from sensorium.cli import main
 from sensorium.data import Decoder, decode_rows
 from sensorium.network import SIZES, Network
-from sensorium.store import Table
+from sensorium.store import Table, read_jsonl
 from sensorium.training import Examples, Plan, Trainer, total
 from sensorium.training.replay import refuse_batch_norm
 from sensorium.types import InputError, Limits
@@ -24,6 +26,20 @@ def run(tmp_path_factory):
     """A matcher of three sensors that saw a beside p, and b beside p, never a beside b."""
     folder = tmp_path_factory.mktemp("match") / "run"
     return sm.Matcher(["a", "p", "b"], epochs=14).fit(pivot(700), out=folder), folder
+
+
+def labelled(folder: Path, name: str, rows: int, *, seed: int) -> Path:
+    """A table of files of the three sensors, with a class that the hidden thing tells; returns its path."""
+    hidden = np.random.default_rng(seed).normal(size=(rows, 6))
+    cells = world(rows, seed=seed)
+    lines = []
+    for i in range(rows):
+        paths = {c: f"{name}-{c}{i}.npy" for c in cells}
+        for c, path in paths.items():
+            np.save(folder / path, cells[c][i])
+        lines.append(json.dumps({**paths, "kind": "high" if hidden[i, 0] > 0 else "low"}))
+    (folder / f"{name}.jsonl").write_text("\n".join(lines), "utf-8")
+    return folder / f"{name}.jsonl"
 
 
 def share(found, query, answer, by="blend", figure="r@1"):
@@ -74,6 +90,24 @@ def test_absent_cells_have_no_vector_and_joint_vectors_take_what_is_there(run):
     assert run[0].embed(table, space="joint")[1]["joint"].any(1).tolist() == [True, True, True, False]
     with pytest.raises(InputError, match="no such space"):
         run[0].embed(table, space="flat")
+
+
+def test_figures_by_a_column_that_is_not_there_name_those_that_are(run):
+    table = whole(20, seed=3)
+    with pytest.raises(InputError, match="no such column") as told:
+        run[0].evaluate(table, by="NOSUCH")
+    assert told.value.got == "NOSUCH"
+    assert all(column in told.value.fix for column in table.columns)
+
+
+def test_a_few_rows_sort_where_no_column_holds_words(run, tmp_path):
+    shots, asked = (labelled(tmp_path, n, rows, seed=seed) for n, rows, seed in (("s", 60, 4), ("q", 40, 5)))
+    ask = ["predict", str(run[1]), str(asked), "--shots", str(shots), "--target", "kind"]
+    main([*ask, "-o", str(tmp_path / "p.jsonl"), "--quiet"])
+    found, truth = read_jsonl(tmp_path / "p.jsonl"), sm.read(asked).cells("kind")
+    assert np.mean([f["prediction"] == t for f, t in zip(found, truth, strict=True)]) > 0.75, "by chance 0.5"
+    with pytest.raises(InputError, match="no matched column holds words"):
+        run[0].predict(asked, ["high", "low"])
 
 
 def test_a_fit_goes_on_where_it_was_stopped(tmp_path):

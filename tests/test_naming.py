@@ -1,5 +1,7 @@
 """Classes by their names and by a few rows, in spaces that are made by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -130,6 +132,8 @@ def test_names_need_a_column_of_words():
     assert spoken(task(photo="image", caption="text"))
     assert worded(task(photo="image", caption="text", other="text")).name == "caption"
     assert not spoken(task(photo="image", sound="audio"))
+    bare = task(photo="image", caption="text")
+    assert not spoken(replace(bare, match=("photo", "sound"))), "a text that is not matched names nothing"
     with pytest.raises(InputError, match="no matched column holds words"):
         worded(task(photo="image", sound="audio"))
 

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 from PIL import Image
+from world_files import read_tables, tupled
 
 from sensorium.types import InputError
 from sensorium.worlds.drawing import COLOURS, SHAPES, Mark, corners, ground, paint
@@ -19,18 +20,7 @@ ROWS = 240
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     table = write_scenes(tmp_path_factory.mktemp("scenes"), rows=ROWS, questions=6)
-    return {
-        name: lines(table.parent / f"{name}.jsonl") for name in ("scenes", "questions", "truth")
-    }, table.parent
-
-
-def lines(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def pairs(value):
-    """JSON has lists where programs have tuples."""
-    return tuple(map(pairs, value)) if isinstance(value, list) else value
+    return read_tables(table.parent, "scenes", "questions", "truth"), table.parent
 
 
 def things(row):
@@ -91,7 +81,7 @@ def test_reading_what_is_no_caption():
 def test_captions_tell_the_facts(world):
     tables, _ = world
     for row, truth in zip(tables["scenes"], tables["truth"], strict=True):
-        facts, holds = pairs(json.loads(row["facts"])), pairs(truth["holds"])
+        facts, holds = tupled(json.loads(row["facts"])), tupled(truth["holds"])
         assert set(facts) == told_facts(things(truth)) <= set(holds)
         assert len(set(row["caption"])) == 5
         for caption in row["caption"]:
@@ -130,7 +120,7 @@ def test_a_program_that_means_one_of_several():
 def test_answers_are_those_of_the_programs(world):
     tables, _ = world
     programs = {
-        f"{row['id']}-{k}": (pairs(p), things(row))
+        f"{row['id']}-{k}": (tupled(p), things(row))
         for row in tables["truth"]
         for k, p in enumerate(row["programs"])
     }

@@ -24,8 +24,11 @@ CARRIERS = (
 def embed(args: argparse.Namespace) -> None:
     """Write the vectors of every row: sensorium embed RUN DATA -o vectors.npz."""
     limits = limits_of(args.limit)
-    from sensorium.api import read
     from sensorium.store import write_vectors
+    from sensorium.store.paths import written_as
+
+    written_as(args.out, "vectors")
+    from sensorium.api import read
 
     model = matcher_of(args.run, limits)
     ids, vectors, errors = model.embed(read(args.data, split=args.split), space=args.space, say=args.progress)
@@ -118,11 +121,12 @@ def _engine(engine: str, recall: float | None) -> str:
 def search(args: argparse.Namespace) -> None:
     """Search an index with words, files, or several of them: sensorium search INDEX --text "..." -k 10."""
     limits = limits_of(args.limit)
+    if args.queries:
+        _must_ask_by_table(args)
     from sensorium.api import open_index
 
     finder = open_index(args.index, None if args.run is None else matcher_of(args.run, limits), limits=limits)
     if args.queries:
-        _must_ask_by_table(args)
         _search_all(args, finder)
         return
     query = _query(args, finder.matcher)
@@ -137,6 +141,8 @@ def search(args: argparse.Namespace) -> None:
 
 def _must_ask_by_table(args: argparse.Namespace) -> None:
     """Raises InputError where a table of queries lacks what it needs, or stands beside a query that would not be asked."""
+    from sensorium.store.paths import written_as
+
     if args.query is None or args.out is None:
         raise InputError(
             "a table of queries needs a column and a file",
@@ -150,6 +156,7 @@ def _must_ask_by_table(args: argparse.Namespace) -> None:
         raise InputError(
             "a table of queries asks by one of its columns alone", got=beside, fix="leave one of them out"
         )
+    written_as(args.out, "predictions")
 
 
 def _search_all(args: argparse.Namespace, finder) -> None:

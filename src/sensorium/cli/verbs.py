@@ -99,8 +99,11 @@ def _match_lines(metrics: Mapping, run: str) -> list[str]:
 def predict(args: argparse.Namespace) -> None:
     """Answer every row of a table: sensorium predict RUN DATA -o predictions.csv."""
     limits, named = limits_of(args.limit), must_be_named(args)
-    from sensorium.api import Model, load, read
     from sensorium.store import write_predictions
+    from sensorium.store.paths import written_as
+
+    written_as(args.out, "predictions")
+    from sensorium.api import Model, load, read
 
     must_be_finished(args.run)
     if named:

@@ -1,4 +1,4 @@
-"""How a cell names a file: fragments, suffixes, where a relative name starts, why a file cannot be opened."""
+"""How files are named: fragments and suffixes of cells, where a relative name starts, why a file cannot be opened."""
 
 import errno
 import math
@@ -19,6 +19,10 @@ ENDINGS = {
     "matroska": "mkv",
     "octet-stream": "",
 }
+WRITTEN = {
+    "predictions": (".csv", ".jsonl", ".parquet"),
+    "vectors": (".npz", ".parquet"),
+}  # kind of file -> suffixes
 REASONS = {
     errno.ENOENT: ("no such file or folder", "check the path"),
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "check the path"),
@@ -65,6 +69,21 @@ def split_span(cell: str) -> tuple[str, tuple[float, float] | None]:
 def span_of(cell: object) -> tuple[float, float] | None:
     """(start, stop) in seconds that a cell asks for; None for a whole file. Raises InputError."""
     return split_span(cell)[1] if isinstance(cell, str) else None
+
+
+def written_as(path: str | Path, kind: str) -> str:
+    """The lower-case suffix of a file of predictions or of vectors that is to be written; kind: a key of WRITTEN.
+
+    The verbs ask before they work, the writers when they write. Raises InputError for a suffix that the kind lacks.
+    """
+    suffix, suffixes = Path(path).suffix.lower(), WRITTEN[kind]
+    if suffix not in suffixes:
+        raise InputError(
+            f"no such kind of {kind} file",
+            got=str(path),
+            fix=f"end its name in {', '.join(suffixes[:-1])} or {suffixes[-1]}",
+        )
+    return suffix
 
 
 def is_data_uri(cell: str) -> bool:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from sensorium.store.paths import written_as
 from sensorium.store.runs import encode_json, write_bytes
-from sensorium.types import InputError, Prediction
+from sensorium.types import Prediction
 
 SEPARATOR = "|"  # between several labels in one cell
 
@@ -30,8 +31,7 @@ def write_predictions(
     Raises:
         InputError: the suffix is none of these, the folder is missing or read-only, or the disk is full.
     """
-    path = Path(path)
-    suffix = path.suffix.lower()
+    suffix = written_as(path, "predictions")
     held = (("set",) if classes else ("low", "high")) if sets else ()
     names = ["id", "prediction", *held, *(f"p_{c}" for c in classes), "error"]
     rows = (_row(p, classes, len(held)) for p in predictions)
@@ -39,12 +39,8 @@ def write_predictions(
         data = b"".join(encode_json(dict(zip(names, row, strict=True))) + b"\n" for row in rows)
     elif suffix == ".parquet":
         data = _parquet(names, list(rows), target)
-    elif suffix == ".csv":
-        data = _csv(names, rows)
     else:
-        raise InputError(
-            "no such kind of predictions file", got=str(path), fix="end its name in .csv, .jsonl or .parquet"
-        )
+        data = _csv(names, rows)
     write_bytes(path, data)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sensorium.store.paths import written_as
 from sensorium.store.runs import write_bytes
-from sensorium.types import InputError
 
 
 def write_vectors(
@@ -19,17 +19,8 @@ def write_vectors(
     vectors: name -> (rows, d) float32, zeros where a row lacks it. In a .npz file the arrays are `id`, `error` and one
     named after each modality; in Parquet an empty cell stands for zeros. Nothing is pickled. Raises InputError.
     """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix == ".npz":
-        data = _npz(ids, vectors, errors)
-    elif suffix == ".parquet":
-        data = _parquet(ids, vectors, errors)
-    else:
-        raise InputError(
-            "no such kind of vectors file", got=str(path), fix="end its name in .npz or .parquet"
-        )
-    write_bytes(path, data)
+    written = _npz if written_as(path, "vectors") == ".npz" else _parquet
+    write_bytes(path, written(ids, vectors, errors))
 
 
 def _npz(ids: Sequence[str], vectors: Mapping[str, np.ndarray], errors: Sequence[str]) -> bytes:
