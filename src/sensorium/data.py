@@ -98,6 +98,18 @@ class Decoder:
     def _fields(self, row: int, columns: str) -> dict[str, object]:
         return {c: self.table.data[c][row] if c in self.table.data else None for c in columns.split("\n")}
 
+    def again(self, rows: Sequence[int], modality: Modality) -> dict[int, int]:
+        """Which of `rows` name the same file as an earlier one of them: its number -> the earlier row."""
+        first: dict[str, int] = {}
+        found: dict[int, int] = {}
+        if modality.carrier in ("table", "text") or modality.column not in self.table.data:
+            return found
+        cells = self.table.cells(modality.column)
+        for row in rows:
+            if isinstance(cells[row], str) and first.setdefault(cells[row], row) != row:
+                found[row] = first[cells[row]]
+        return found
+
     def patches(self, row: int, modalities: Sequence[Modality]) -> tuple[Row, list[Fault]]:
         """Decode one row; what cannot be read is a fault, never an absence."""
         found: Row = {}
@@ -135,43 +147,89 @@ def decode_rows(
     *,
     tick: Callable[[int], None] = lambda n: None,
 ) -> tuple[list[Row], list[list[Fault]]]:
-    """Decode many rows with as many threads as cores, in order; `tick(done)` is called as they come."""
+    """Decode many rows with as many threads as cores, in order; `tick(done)` is called as they come.
+
+    A file that several rows name is read once, and its array belongs to all of them.
+    """
     results: list[Row] = []
     faults: list[list[Fault]] = []
+    again = {m.name: decoder.again(rows, m) for m in modalities}
+    number = {row: i for i, row in enumerate(rows)}
+
+    def read(row: int) -> tuple[Row, list[Fault]]:
+        return decoder.patches(row, [m for m in modalities if row not in again[m.name]])
+
     cores = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
     with alone() if len(rows) > MANY else nullcontext(), ThreadPoolExecutor(cores) as pool:
-        for row, fault in pool.map(lambda i: decoder.patches(i, modalities), rows, chunksize=8):
-            results.append(row)
+        for row, (made, fault) in zip(rows, pool.map(read, rows, chunksize=8), strict=True):
+            for m in modalities:
+                if row in again[m.name]:  # an earlier row, so it has been read
+                    source = number[again[m.name][row]]
+                    made |= {m.name: results[source][m.name]} if m.name in results[source] else {}
+                    fault = fault + [f for f in faults[source] if f.column == m.column and f not in fault]
+            results.append({m.name: made[m.name] for m in modalities if m.name in made})
             faults.append(fault)
             tick(len(results))
     return results, faults
 
 
-def collate(rows: Sequence[Row], modalities: Sequence[Modality]) -> Batch:
-    """Pad each modality over the rows that have it."""
+def collate(rows: Sequence[Row], modalities: Sequence[Modality], *, once: bool = False) -> Batch:
+    """Pad each modality over the rows that have it.
+
+    `once`: an array that several rows share (several questions about one picture) is there, and encoded, only once.
+    """
     parts = {}
     for modality in modalities:
         have = [i for i, row in enumerate(rows) if modality.name in row]
         if not have:
             continue
-        arrays = [rows[i][modality.name][: max(modality.longest, 1)] for i in have]
+        whole = [rows[i][modality.name] for i in have]
+        source = None
+        if once and len(first := {id(a): a for a in whole}) < len(whole):
+            number = {one: k for k, one in enumerate(first)}
+            source = torch.tensor([number[id(a)] for a in whole])
+            whole = list(first.values())
+        arrays = [a[: max(modality.longest, 1)] for a in whole]
         length = np.array([len(a) for a in arrays])
         values = np.zeros((len(arrays), length.max(), *modality.item), dtype=arrays[0].dtype)
         for target, array in zip(values, arrays, strict=True):
             target[: len(array)] = array
         parts[modality.name] = Part(
-            values=torch.from_numpy(values), length=torch.from_numpy(length), row=torch.tensor(have)
-        )
+            values=torch.from_numpy(values), length=torch.from_numpy(length), row=torch.tensor(have), source=source
+        )  # fmt: skip
     return Batch(parts=parts, rows=len(rows))
 
 
-def buckets(lengths: np.ndarray, size: int, rng: np.random.Generator) -> list[np.ndarray]:
+def companions(rows: Sequence[Row], modalities: Sequence[Modality]) -> np.ndarray | None:
+    """(n,) the number of the array that each row shares with most others; None where hardly any is shared."""
+    best, shared = None, len(rows) // 4
+    for modality in modalities:
+        number: dict[int, int] = {}
+        alone = len(rows)  # rows without it stand alone
+        found = [
+            number.setdefault(id(r[modality.name]), len(number)) if modality.name in r else -1 for r in rows
+        ]
+        spared = sum(f >= 0 for f in found) - len(number)
+        if spared > shared:
+            best, shared = np.array([f if f >= 0 else alone + i for i, f in enumerate(found)]), spared
+    return best
+
+
+def buckets(
+    lengths: np.ndarray, size: int, rng: np.random.Generator, together: np.ndarray | None = None
+) -> list[np.ndarray]:
     """Shuffle rows into batches of `size` rows of similar length; every row once.
 
     Rows are shuffled, sorted by length within blocks of eight batches, cut, and the batches shuffled again: little
-    padding, yet no batch holds the same rows twice in a row of epochs.
+    padding, yet no batch holds the same rows twice in a row of epochs. `together`: rows of one number (`companions`) are
+    neighbours, so that what they share is encoded once for most of them.
     """
     order = rng.permutation(len(lengths))
+    if together is not None:
+        _, group = np.unique(together, return_inverse=True)
+        place = rng.permutation(int(group.max()) + 1)
+        order = order[np.argsort(place[group[order]], kind="stable")]
+        lengths = np.bincount(group, lengths)[group] / np.bincount(group)[group]  # a group stays whole
     blocks = [order[i : i + 8 * size] for i in range(0, len(order), 8 * size)]
     batches = []
     for block in blocks:
@@ -180,9 +238,21 @@ def buckets(lengths: np.ndarray, size: int, rng: np.random.Generator) -> list[np
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def augmented(row: Row, modalities: Sequence[Modality], rng: np.random.Generator, strength: float) -> Row:
-    """Return a row with every modality changed as that sensor may change in the world."""
-    return {m.name: m.augment(row[m.name], rng, strength) for m in modalities if m.name in row}
+def augmented(
+    rows: Sequence[Row], modalities: Sequence[Modality], rng: np.random.Generator, strength: float
+) -> list[Row]:
+    """Return rows with every modality changed as that sensor may change in the world; what they share stays shared."""
+    changed: dict[tuple[str, int], np.ndarray] = {}
+    found: list[Row] = []
+    for row in rows:
+        found.append({})
+        for m in modalities:
+            if m.name in row:
+                known = (m.name, id(row[m.name]))
+                if known not in changed:
+                    changed[known] = m.augment(row[m.name], rng, strength)
+                found[-1][m.name] = changed[known]
+    return found
 
 
 def ahead(items: Iterable, depth: int = 3) -> Iterator:

@@ -11,11 +11,13 @@ from sensorium.encoders import ENCODERS
 from sensorium.fusion import SCHEDULES, LowRankFusion, Products, Trunk
 from sensorium.nn import ConvBlock, MaskedBatchNorm
 from sensorium.representation import Head, Space, Summary
-from sensorium.tasks import Task
-from sensorium.tokens import Batch, Tokens, compact, join, pooled
+from sensorium.tasks import Task, Wording
+from sensorium.tokens import SHARED, Batch, Tokens, compact, join, pooled, shared
+from sensorium.translation import AttentiveDecoder, Decoder, TextDecoder
 from sensorium.types import InputError, Modality
 
 JOINT = ""  # the key of the fused head among the modalities' own
+DETAIL = 96  # most tokens that one modality hands to a trunk whose tokens a decoder reads one by one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +49,14 @@ class Encoded:
     present: Bool[Tensor, " batch"]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fused:
+    """What the modalities of a batch tell together."""
+
+    joint: Float[Tensor, "batch twice"] | None  # for the joint heads; None for late fusion
+    tokens: Tokens  # of all modalities, for decoders
+
+
 def condense(tokens: Tokens, most: int) -> Tokens:
     """Average neighbouring tokens so that at most `most` remain; their places are averaged too."""
     steps = tokens.x.shape[1]
@@ -75,8 +85,8 @@ def spread(tokens: Tokens, row: Tensor, rows: int, kind: int) -> Tokens:
     return Tokens(x=wide(tokens.x), kind=valid.long() * kind, place=wide(tokens.place), valid=valid)
 
 
-def encoder(modality: Modality, shape: Shape) -> nn.Module:
-    """Build the encoder of one modality."""
+def encoder(modality: Modality, shape: Shape, *, fine: bool = False) -> nn.Module:
+    """Build the encoder of one modality; `fine`: its tokens are read one by one, so there should be many."""
     options = {k: v for k, v in modality.options.items() if k == "vocabulary"}
     return ENCODERS[modality.carrier](
         modality.item,
@@ -85,8 +95,19 @@ def encoder(modality: Modality, shape: Shape) -> nn.Module:
         width=shape.width,
         step_s=modality.step_s,
         fields=modality.longest,
+        fine=fine,
         **options,
     )
+
+
+def writer(wording: Wording, shape: Shape) -> Decoder:
+    """Build the decoder of a text target."""
+    if wording.decoder == "classic":
+        return AttentiveDecoder(wording.vocabulary, shape.dim, longest=wording.longest, dropout=shape.dropout)
+    return TextDecoder(
+        wording.vocabulary, shape.dim, heads=shape.heads, depth=shape.depth, longest=wording.longest,
+        dropout=shape.dropout,
+    )  # fmt: skip
 
 
 class Network(nn.Module):
@@ -99,11 +120,16 @@ class Network(nn.Module):
         if fusion not in (*SCHEDULES, "tensor"):
             raise InputError("no such fusion", got=fusion, fix="use auto, early, mid, late or tensor")
         self.names = [m.name for m in task.modalities]
-        self.columns = [t.column for t in task.targets]
+        written = [t for t in task.targets if t.wording is not None]
+        self.columns = [t.column for t in task.targets if t.wording is None]
+        self.written = [t.column for t in written]
         self.shape, self.fusion = shape, fusion
+        self.most = DETAIL if written else shape.tokens
         self.locked: tuple[str, ...] = ()
         dim = shape.dim
-        self.encoders = nn.ModuleDict({key(m.name): encoder(m, shape) for m in task.modalities})
+        self.encoders = nn.ModuleDict(
+            {key(m.name): encoder(m, shape, fine=bool(written)) for m in task.modalities}
+        )
         for block in self.encoders.modules():
             if isinstance(block, ConvBlock):
                 block.norm = norm(block.conv.out_channels)
@@ -129,8 +155,11 @@ class Network(nn.Module):
                     }
                 )
                 for target in task.targets
+                if target.wording is None
             }
         )
+        self.writers = nn.ModuleDict({key(t.column): writer(t.wording, shape) for t in written if t.wording})
+        self.gist = nn.Linear(2 * dim, dim) if written and joint else None
         senders = [*task.match, *([JOINT] if joint else [])]
         self.space = Space(senders, dim, shape.space, dropout=shape.dropout) if task.match else None
 
@@ -156,7 +185,8 @@ class Network(nn.Module):
                 continue
             tokens = self.encoders[key(name)](part)
             vector, few = self._few(name, number, tokens)
-            few = spread(few, part.row, batch.rows, number)
+            few = spread(shared(few, part.source), part.row, batch.rows, number)
+            vector = vector if part.source is None else vector[part.source]
             present = torch.zeros(batch.rows, dtype=torch.bool, device=vector.device)
             present[part.row] = True
             whole = vector.new_zeros(batch.rows, vector.shape[1]).index_copy(0, part.row, vector)
@@ -165,7 +195,7 @@ class Network(nn.Module):
 
     def _few(self, name: str, number: int, tokens: Tokens) -> tuple[Tensor, Tokens]:
         """The pooled vector of a modality, and the few tokens of it that the trunk will see: a summary, then detail."""
-        short = condense(tokens, self.shape.tokens)
+        short = condense(tokens, self.most)
         if self.kinds is None:
             return pooled(tokens), short
         vector, token = self.summaries[key(name)](tokens)
@@ -181,23 +211,45 @@ class Network(nn.Module):
 
         None for late fusion, and where no row has anything: then there is nothing to answer from.
         """
-        if not encoded or (self.trunk is None and self.tensor is None):
+        found = self.read(encoded, keep)
+        return None if found is None else found.joint
+
+    def read(
+        self, encoded: Mapping[str, Encoded], keep: Mapping[str, Bool[Tensor, " batch"]] | None = None
+    ) -> Fused | None:
+        """Return what the modalities that `keep` leaves tell together; None where no row has anything."""
+        if not encoded:
             return None
         seen = {n: e.present if keep is None else e.present & keep[n] for n, e in encoded.items()}
+        tokens = compact(
+            join([replace(e.tokens, valid=e.tokens.valid & seen[n][:, None]) for n, e in encoded.items()])
+        )
         if self.tensor is not None:
             fused = self.tensor(*self._table(seen, {n: e.tokens.x[:, 0] for n, e in encoded.items()}))
-            return torch.cat([fused, fused], -1)
-        tokens = join(
-            [replace(e.tokens, valid=e.tokens.valid & seen[n][:, None]) for n, e in encoded.items()]
-        )
-        fused = self.trunk(compact(tokens))
-        shared = self.trunk.shared.shape[0]
-        readout = fused.x[:, :shared].mean(1)
+            return Fused(joint=torch.cat([fused, fused], -1), tokens=tokens)
+        if self.trunk is None:
+            return Fused(joint=None, tokens=tokens)
+        thought = self.trunk(tokens)
+        front = self.trunk.shared.shape[0]
+        readout = thought.x[:, :front].mean(1)
         if self.products is not None:
             readout = readout + self.products(*self._table(seen, {n: e.vector for n, e in encoded.items()}))
-        own = fused.valid[:, shared:, None]
-        body = (fused.x[:, shared:] * own).sum(1) / own.sum(1).clamp(min=1)
-        return torch.cat([readout, body], -1)
+        own = thought.valid[:, front:, None]
+        body = (thought.x[:, front:] * own).sum(1) / own.sum(1).clamp(min=1)
+        return Fused(joint=torch.cat([readout, body], -1), tokens=thought)
+
+    def memory(self, fused: Fused) -> Tokens:
+        """What the decoders look at: the tokens of all modalities, behind one for what they tell together.
+
+        A classic decoder looks at the same; where there is no joint vector, at the tokens alone.
+        """
+        if self.gist is None or fused.joint is None:
+            return fused.tokens
+        x = self.gist(fused.joint)[:, None]
+        one = torch.ones(len(x), 1, dtype=torch.bool, device=x.device)
+        place = x.new_zeros(len(x), 1, 3)
+        first = Tokens(x=x, kind=torch.full_like(one, SHARED, dtype=torch.long), place=place, valid=one)
+        return join([first, fused.tokens])
 
     def _table(self, seen: Mapping[str, Tensor], vectors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """One vector of each modality in their order, (batch, modality, width), and which of them may be seen."""
@@ -249,7 +301,7 @@ class Network(nn.Module):
         return self.space.project(JOINT, joint) * torch.stack(kept).any(0)[:, None]
 
     def forward(self, batch: Batch) -> dict[str, dict[str, Float[Tensor, "batch answers"]]]:
-        """Answer a batch with everything that its rows have."""
+        """Answer a batch with everything that its rows have; texts are written by `memory` and `writers`."""
         encoded = self.encode(batch)
         return self.answer(encoded, self.fuse(encoded))
 

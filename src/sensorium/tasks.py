@@ -1,18 +1,47 @@
 """Which columns in, which column out: a Task, and how it is read off a table."""
 
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sensorium.modalities import CARRIERS, carrier_of
+from sensorium.modalities.text import ids, written
 from sensorium.store import Table, looks_like_path, suffixes_of
-from sensorium.types import InputError, Modality
+from sensorium.types import InputError, Modality, Signal
 
 KEPT = ("id", "split")  # columns that are never an input by themselves
 SEPARATOR = "|"  # between several labels of one cell
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wording:
+    """How the texts of a target are written: its own vocabulary, and how long they are."""
+
+    tokenizer: str  # byte-pair vocabulary as JSON; "" for bytes
+    vocabulary: int  # ids, with 0 for padding and 1 for something unknown
+    longest: int  # ids of a text
+    case: bool = True  # False: all texts are made lower case
+    decoder: str = "transformer"  # or "classic": additive attention and a gated recurrent unit
+    answers: tuple[
+        str, ...
+    ] = ()  # all texts that there are, where they recur: then one of them is the answer
+
+    def read(self, text: str) -> np.ndarray:
+        """(ids,) int32 of a text, cut at `longest`."""
+        return ids(self.plain(text), self.tokenizer)[: self.longest]
+
+    def plain(self, text: str) -> str:
+        """A text as this vocabulary spells it: composed letters, one blank between words."""
+        text = " ".join(unicodedata.normalize("NFC", text).split())
+        return text if self.case else text.lower()
+
+    def write(self, found: Sequence[int] | np.ndarray) -> str:
+        """The text of ids."""
+        return written(found, self.tokenizer)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,11 +49,12 @@ class Target:
     """The column to answer: what its cells mean, learned from the training rows."""
 
     column: str
-    kind: str  # category, labels (several per cell) or number
+    kind: str  # category, labels (several per cell), number or text
     classes: tuple[str, ...] = ()
     counts: tuple[int, ...] = ()  # training rows of each class
     mean: float = 0.0  # of a number
     spread: float = 1.0
+    wording: Wording | None = None  # of a text
 
     @property
     def width(self) -> int:
@@ -32,9 +62,18 @@ class Target:
         return 1 if self.kind == "number" else len(self.classes)
 
     def encode(self, cell: object) -> np.ndarray | np.generic | None:
-        """One cell as an array: () int64, (classes,) float32 or () float32; None where it says nothing usable."""
+        """One cell as an array: () int64, (classes,) float32 or () float32; None where it says nothing usable.
+
+        Of a text (references, ids) int64: the same said in several ways, padded with 0 behind.
+        """
         if blank(cell):
             return None
+        if self.wording is not None:
+            said = [self.wording.read(t) for t in texts_of(cell)]
+            found = np.zeros((len(said), max((len(s) for s in said), default=0)), np.int64)
+            for line, one in zip(found, said, strict=True):
+                line[: len(one)] = one
+            return found if found.size else None
         if self.kind == "number":
             value = as_number(cell)
             return None if value is None else np.float32((value - self.mean) / self.spread)
@@ -118,8 +157,16 @@ def parts(cell: object) -> list[str]:
     return [label(p) for p in found if not blank(p)]
 
 
-def infer_target(column: str, cells: Sequence[object], *, kind: str | None = None) -> Target:
-    """Read a target's kind and classes off its training cells; `kind` overrides the guess.
+def texts_of(cell: object) -> list[str]:
+    """The texts of a cell: itself, or those of a list that says the same in several ways; blank ones are left out."""
+    found = cell if isinstance(cell, list | tuple) else [cell]
+    return [t for t in (" ".join(str(c).split()) for c in found if not blank(c)) if t]
+
+
+def infer_target(
+    column: str, cells: Sequence[object], *, kind: str | None = None, given: Mapping[str, str] | None = None
+) -> Target:
+    """Read a target's kind and classes off its training cells; `kind` overrides the guess, `given` are a text's options.
 
     Raises InputError where no cell says anything, or where there is one class only.
     """
@@ -147,11 +194,13 @@ def infer_target(column: str, cells: Sequence[object], *, kind: str | None = Non
             )
         spread = float(np.std(values)) or 1.0
         return Target(column=column, kind=kind, mean=float(np.mean(values)), spread=spread)
+    if kind == "text":
+        return Target(column=column, kind=kind, wording=worded(column, said, dict(given or {})))
     if kind not in ("category", "labels"):
         raise InputError(
             f"a target of kind {kind!r} cannot be learned yet",
             got=f"--column {column}={kind}",
-            fix="category, labels or number",
+            fix="category, labels, number or text",
         )
     counts = Counter(p for c in said for p in (parts(c) if kind == "labels" else [label(c)]))
     classes = tuple(sorted(counts, key=_natural))
@@ -162,6 +211,39 @@ def infer_target(column: str, cells: Sequence[object], *, kind: str | None = Non
             fix="give rows of at least two classes",
         )
     return Target(column=column, kind=kind, classes=classes, counts=tuple(counts[c] for c in classes))
+
+
+DECODERS = ("transformer", "classic")
+ANSWERS = 4000  # most texts that are one closed set
+LONGEST = 128  # most ids of a text that was not asked to be longer
+
+
+def worded(column: str, cells: Sequence[object], given: dict[str, str]) -> Wording:
+    """Learn from training cells how texts are written: vocabulary, length, and whether they are answers that recur.
+
+    given: `words` (size of the vocabulary), `longest` (ids), `case`, `decoder` (one of DECODERS) and `open` (yes: texts are
+    written freely, though they recur). Raises InputError for others.
+    """
+    decoder, free = given.pop("decoder", DECODERS[0]), given.pop("open", "")
+    if decoder not in DECODERS or free not in ("", "yes", "no"):
+        raise InputError(
+            f"{column!r}: no such way to write", got={"decoder": decoder, "open": free},
+            fix=f"decoder={' or '.join(DECODERS)}, open=yes or no",
+        )  # fmt: skip
+    texts = [t for c in cells for t in texts_of(c)]
+    some = texts[:: max(1, len(texts) // 20_000)]
+    signals = [Signal(values=np.array([t], dtype=object)) for t in some]
+    told = CARRIERS["text"].survey(signals, **{"case": "yes", **given})
+    case, json = bool(told["case"]), str(told["tokenizer"])
+    lengths = [len(ids(t if case else t.lower(), json)) for t in some]
+    longest = int(str(told["longest"])) if "longest" in given else min(max(lengths), LONGEST)
+    found = Wording(
+        tokenizer=json, vocabulary=int(str(told["vocabulary"])), longest=longest, case=case, decoder=decoder
+    )  # fmt: skip
+    often = Counter(found.plain(t) for t in texts)
+    closed = free == "no" or (not free and 2 * len(often) <= len(texts) and len(often) <= ANSWERS)
+    whole = all(len(ids(t, json)) <= longest for t in often)  # none would be cut
+    return replace(found, answers=tuple(sorted(often))) if closed and whole and len(often) > 1 else found
 
 
 def _sayable(cell: object) -> bool:
@@ -179,11 +261,12 @@ def _natural(name: str) -> tuple[int, float, str]:
 def target_kind(said: Sequence[object]) -> str:
     """Guess what the non-empty cells of a target are.
 
-    Several labels where `|` splits cells into parts that recur; numbers where nearly all parse and there are
+    Several labels where `|` splits cells into parts that recur; texts where cells (or the parts of lists) are sentences or
+    hardly recur; numbers where nearly all parse and there are
     fractions or too many distinct values for classes; else categories.
     """
     if any(isinstance(c, list | tuple) for c in said):
-        return "labels"
+        return "text" if _sentences([t for c in said for t in texts_of(c)]) else "labels"
     values = [as_number(c) for c in said]
     wild = next((c for c, v in zip(said, values, strict=True) if v is None and _infinite(c)), None)
     if wild is not None and sum(v is not None for v in values) > len(said) / 2:
@@ -204,13 +287,13 @@ def target_kind(said: Sequence[object]) -> str:
         if len(single) < len(set(texts)):
             return "labels"
     distinct = len(set(texts))
-    if distinct > 50 and distinct > len(texts) / 2:
-        raise InputError(
-            "the target looks like free text, which this version cannot generate",
-            got=f"{distinct} different values in {len(texts)} rows, such as {texts[0][:60]!r}",
-            fix="choose a target with few classes or a number, or say --column NAME=category",
-        )
-    return "category"
+    return "text" if distinct > 50 and (distinct > len(texts) / 2 or _sentences(texts)) else "category"
+
+
+def _sentences(texts: Sequence[str]) -> bool:
+    """Whether texts are sentences rather than names: most are of four words and more, and few recur."""
+    long = sum(len(t.split()) >= 4 for t in texts)
+    return bool(texts) and 2 * long > len(texts) and 4 * len(set(texts)) > len(texts)
 
 
 def parse_column(text: str) -> tuple[str, dict[str, str]]:

@@ -14,9 +14,18 @@ SHARED = 0  # `kind` of a token that belongs to no modality: a fusion bottleneck
 class Part:
     """One modality of a batch: only the rows that have it, so an absent cell costs nothing."""
 
-    values: Shaped[Tensor, "present steps *item"]  # patches, padded behind `length`
-    length: Int[Tensor, " present"]  # steps that are real
-    row: Int[Tensor, " present"]  # which row of the batch each one belongs to
+    values: Shaped[Tensor, "things steps *item"]  # patches, padded behind `length`
+    length: Int[Tensor, " things"]  # steps that are real
+    row: Int[Tensor, " present"]  # the rows of the batch that have it
+    source: Int[Tensor, " present"] | None = (
+        None  # which of the things each of them has; None: one each, in order
+    )
+
+    def own(self) -> "Part":
+        """The same with a thing of its own for each row."""
+        if self.source is None:
+            return self
+        return Part(values=self.values[self.source], length=self.length[self.source], row=self.row)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +59,15 @@ class Tokens:
         Tensor, "batch token 3"
     ]  # seconds from the sample's time zero; y and x in 0..1 from the top left
     valid: Bool[Tensor, "batch token"]  # False: padding, or a modality this sample lacks
+
+
+def shared(tokens: Tokens, source: Int[Tensor, " present"] | None) -> Tokens:
+    """The tokens of every row that has them, where several rows have the same (`Part.source`)."""
+    if source is None:
+        return tokens
+    return Tokens(
+        x=tokens.x[source], kind=tokens.kind[source], place=tokens.place[source], valid=tokens.valid[source]
+    )
 
 
 def join(pieces: list[Tokens]) -> Tokens:

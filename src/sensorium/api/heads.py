@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sensorium.api.answers import truths
 from sensorium.data import Row
-from sensorium.measure.baselines import ByText, Floor
+from sensorium.measure.baselines import ByText, Floor, fit_floors
 from sensorium.measure.experts import JOINT
 from sensorium.measure.scores import headline
 from sensorium.network import Network
@@ -110,3 +111,16 @@ def logits(said: np.ndarray, target: Target, floor: Floor) -> np.ndarray:
         return np.log(share / (1 - share))
     seen = np.asarray(floor.share)
     return np.log((1 - SMOOTH) * said + SMOOTH * seen) - np.log(seen) + np.log(target.prior())
+
+
+def floors_of(
+    task: Task, rows: Rows, cells: Sequence[np.ndarray | np.generic | None], *, seed: int
+) -> list[Floor]:
+    """Simple models learned from the rows whose target is known; `cells` are encoded."""
+    target = task.target
+    known = [i for i, c in enumerate(cells) if c is not None]
+    some = rows.take(known)
+    truth = truths(target, [cells[i] for i in known])
+    return fit_floors(
+        statistics(task, some), some.texts, truth, kind=target.kind, classes=len(target.classes), seed=seed
+    )  # fmt: skip

@@ -1,7 +1,7 @@
 """Model: fit, evaluate, predict, save, load."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -13,19 +13,41 @@ from sensorium.api.choice import choose
 from sensorium.api.diagnosis import damaged, starved
 from sensorium.api.evaluate import evaluate_rows, floor_table, verdict
 from sensorium.api.explaining import explained, find_row, strangers
-from sensorium.api.heads import Rows, all_heads, everyone, statistics, weighed, weighs
+from sensorium.api.heads import Rows, all_heads, everyone, floors_of, statistics, weighed, weighs
 from sensorium.api.interactions import Trained, sampled, study
 from sensorium.api.matching import Matcher, matcher
 from sensorium.api.missing import Figures, folder_or_temporary, only, own_answers, regrets, right
 from sensorium.api.persist import State, begun, described, mark_of, restored, write_run
 from sensorium.api.planning import MINUTES, planned
-from sensorium.api.prepare import Asked, cut, examples, load_rows, plan_task, truth_of, with_texts
+from sensorium.api.prepare import (
+    Asked,
+    asked_of,
+    cut,
+    decoded,
+    examples,
+    known_rows,
+    load_rows,
+    plan_task,
+    truth_of,
+    with_texts,
+)
 from sensorium.api.promises import Promises, fit_promises, least_confidence, patterns_of, sets_of
 from sensorium.api.saying import Say, silent
 from sensorium.api.story import hardest, story
 from sensorium.api.teaching import teacher_answers
-from sensorium.data import Decoder, Row, decode_rows
-from sensorium.measure.baselines import Floor, fit_floors
+from sensorium.api.writing import (
+    MANNER,
+    Manner,
+    judged,
+    must_write,
+    on_held,
+    on_table,
+    refuse,
+    streamed,
+    text_predictions,
+)  # fmt: skip
+from sensorium.data import Decoder, Row
+from sensorium.measure.baselines import Floor
 from sensorium.measure.experts import Experts
 from sensorium.measure.scores import headline
 from sensorium.network import SIZES, Network
@@ -113,7 +135,8 @@ class Model:
             self._load(held, folder, say, "read validation rows") if len(held) else (held, [], 0)
         )
         remarks += truth_of(held, self.task.target)[1] if self.task.target.column in held.columns else []
-        metric = headline(self.task.target.kind, self.task.target.counts)
+        writes = self.task.target.wording is not None
+        metric = "" if writes else headline(self.task.target.kind, self.task.target.counts)
         fit, check = (
             examples(t, r, self.task, weighted=weighs(self.task.target))
             for t, r in ((train, rows), (held, held_rows))
@@ -122,7 +145,9 @@ class Model:
             said = teacher_answers(load(self.asked.teacher, limits=self.limits), train, self.task.target)
             said = said - weighed(self.task.target)  # the scale that heads are trained on
             fit = replace(fit, taught={self.task.target.column: said})
-        floors = self._floors(self._rows(train, rows), fit, say)
+        say("floors", 0.0, "simple models first")
+        cells, seed = fit.targets[self.task.target.column], self.asked.seed
+        floors = [] if writes else floors_of(self.task, self._rows(train, rows), cells, seed=seed)
         self._build(old, fit, say)
         self.experts = Experts(weights={"": 1.0}, prior=self._prior())
         write_run(folder, self._state(), mark, complete=False)
@@ -147,16 +172,6 @@ class Model:
 
     def _rows(self, table: Table, patches: Sequence[Row]) -> Rows:
         return with_texts(Decoder(table, limits=self.limits, rates=self.rates), self.task, patches)
-
-    def _floors(self, rows: Rows, fit: Examples, say: Say) -> list[Floor]:
-        target = self.task.target
-        known = [i for i, c in enumerate(fit.targets[target.column]) if c is not None]
-        say("floors", 0.0, "simple models first")
-        some = rows.take(known)
-        truth = truths(target, [fit.targets[target.column][i] for i in known])
-        return fit_floors(
-            statistics(self.task, some), some.texts, truth, kind=target.kind, classes=len(target.classes), seed=self.asked.seed,
-        )  # fmt: skip
 
     def _build(self, old: Mapping[str, object] | None, fit: Examples, say: Say) -> None:
         """Make the network and the plan; the plan of an interrupted run is taken as it was."""
@@ -191,7 +206,30 @@ class Model:
         return why
 
     def _finish(self, folder: Path, mark: Mapping[str, object], found: Mapping) -> None:
-        """Choose the fusion on validation rows, measure, write the run folder."""
+        """Measure on validation rows, write the run folder."""
+        if self.task.target.wording is not None:
+            decoder = Decoder(found["held"], limits=self.limits, rates=self.rates)
+            fusion, metrics, examples = on_held(self.network, self.task, decoder, found, seed=self.asked.seed)
+            write_json(folder / "examples.json", examples)
+        else:
+            fusion, metrics = self._choose(folder, found)
+        self.metrics = story(
+            self._state(),
+            self.asked,
+            found,
+            fusion,
+            metrics,
+            steps=self.steps_taken,
+            seconds=self.train_seconds,
+        )
+        if metrics["rows"]:
+            self.metrics["verdict"] = (verdict if self.task.target.wording is None else judged)(self.metrics)
+        write_json(folder / "metrics.json", self.metrics)
+        write_run(folder, self._state(), mark, complete=True)
+        write_report(folder)
+
+    def _choose(self, folder: Path, found: Mapping) -> tuple[dict[str, object], dict[str, object]]:
+        """Choose the fusion on validation rows and measure it: what the metrics file says of both."""
         target = self.task.target
         filled = found["held"].take([]) if target.column not in found["held"].columns else found["held"]
         # Rows of classes that training lacks are among them: they count as wrong.
@@ -238,35 +276,10 @@ class Model:
             metrics["corruption"] = damaged(
                 self._trained(), decoder, rows, truth, metric, seed=seed, trained_s=self.train_seconds, say=found["say"]
             )  # fmt: skip
-        self.metrics = story(
-            self._state(), self.asked, found, fusion, metrics, steps=self.steps_taken, seconds=self.train_seconds
-        )  # fmt: skip
-        if len(known):
-            self.metrics["verdict"] = verdict(self.metrics)
-        write_json(folder / "metrics.json", self.metrics)
-        write_run(folder, self._state(), mark, complete=True)
-        write_report(folder)
+        return fusion, metrics
 
     def _decode(self, table: Table, say: Say) -> tuple[list[Row], list[str]]:
-        """Rows and, for each, why it has no answer ("" where it has one)."""
-        columns = {c for m in self.task.modalities for c in m.column.split("\n")}
-        if not columns & set(table.columns):
-            raise InputError(
-                "the table has none of the input columns",
-                got=table.columns,
-                fix=f"give {', '.join(sorted(columns))}",
-            )
-        total = len(table)
-        rows, faults = decode_rows(
-            Decoder(table, limits=self.limits, rates=self.rates), range(total), self.task.modalities,
-            tick=lambda n: say("read", n / total, f"{n} of {total}"),
-        )  # fmt: skip
-        errors = [
-            "; ".join(f"{f.column}: {f.reason}" for f in fault)
-            or ("" if row else "the row has none of the modalities")
-            for row, fault in zip(rows, faults, strict=True)
-        ]
-        return rows, errors
+        return decoded(Decoder(table, limits=self.limits, rates=self.rates), self.task, say)
 
     def predict(
         self, data: object, *, sets: float | None = None, abstain: float | None = None, say: Say = silent
@@ -277,6 +290,9 @@ class Model:
             (classes; for a number its range). abstain: share of wrong answers that is allowed; a row of which the
             model was not sure enough on validation rows gets an `error` instead of a value. Raises InputError.
         """
+        if self.task.target.wording is not None:
+            refuse(self.task, "promises of what an answer is among", sets=sets, abstain=abstain)
+            return self._texts(read(data), MANNER, say)
         held = None if sets is None else self.promises.at(sets)
         least = least_confidence(self.promises, self.task.target, abstain)
         table = read(data)
@@ -305,6 +321,31 @@ class Model:
             )
         return found
 
+    def _texts(self, table: Table, manner: Manner, say: Say) -> list[Prediction]:
+        torch.set_num_threads(threads() if len(table) > FEW else 1)
+        decoder = Decoder(table, limits=self.limits, rates=self.rates)
+        return text_predictions(self.network, self.task, decoder, manner=manner, say=say)
+
+    def generate(
+        self, data: object = None, *, manner: Manner = MANNER, say: Say = silent, **cells: object
+    ) -> list[Prediction] | Prediction:
+        """Write texts: one for each row of `data`, or the one for `cells` (column -> file, text or array).
+
+        manner: how texts are searched for (beam, length, by lot). Raises InputError for a run whose target is no text.
+        """
+        must_write(self.task)
+        if data is not None:
+            return self._texts(read(data), manner, say)
+        return self._texts(read([cells]), manner, say)[0]
+
+    def stream(self, *, manner: Manner = MANNER, **cells: object) -> Iterator[str]:
+        """Write the text for `cells` in pieces, each as soon as no later word can change it. Raises InputError."""
+        must_write(self.task)
+        rows, errors = self._decode(read([cells]), silent)
+        if errors[0]:
+            raise InputError("nothing to write from", got=errors[0], fix="give at least one of the inputs")
+        yield from streamed(self.network, self.task, rows[0], manner=manner)
+
     def _measure(self, rows: Rows, truth: np.ndarray) -> tuple[dict[str, object], np.ndarray]:
         return evaluate_rows(
             self.network, self.task, self.experts, self.floors, rows, truth, promises=self.promises
@@ -313,27 +354,9 @@ class Model:
     def _known(self, table: Table, say: Say) -> tuple[Table, Rows, np.ndarray, list[str]]:
         """The readable rows whose target is filled, decoded, with their truth and remarks. Raises InputError for none."""
         target: Target = self.task.target
-        if target.column not in table.columns:
-            raise InputError(
-                "the table has no target column to compare with",
-                got=table.columns,
-                fix=f"add {target.column!r}",
-            )
-        known, remarks = truth_of(table, target)
-        if not any(target.encode(c) is not None for c in table.cells(target.column)):
-            raise InputError(
-                "no row has a target that training knew",
-                got=f"{len(table)} rows",
-                fix=f"fill {target.column!r}",
-            )
-        part = table.take(known)
-        rows, errors = self._decode(part, say)
-        good = [i for i, e in enumerate(errors) if not e]
-        if not good:
-            raise InputError("no row can be read", got=errors[0], fix="check the input columns")
-        truth = truths(target, [target.encode(part.cells(target.column)[i]) for i in good])
-        part = part.take(good)
-        return part, self._rows(part, [rows[i] for i in good]), truth, remarks
+        part, rows, remarks = known_rows(Decoder(table, limits=self.limits, rates=self.rates), self.task, say)
+        truth = truths(target, [target.encode(c) for c in part.cells(target.column)])
+        return part, self._rows(part, rows), truth, remarks
 
     def evaluate(self, data: object, *, say: Say = silent) -> dict[str, object]:
         """Measure on the rows whose target is filled: figures with intervals, every subset, robustness, confusion.
@@ -343,15 +366,20 @@ class Model:
         """
         torch.set_num_threads(threads())
         table = read(data)
-        part, some, truth, remarks = self._known(table, say)
-        metrics, _ = self._measure(some, truth)
+        if self.task.target.wording is not None:
+            decoder = Decoder(table, limits=self.limits, rates=self.rates)
+            metrics, remarks = on_table(self.network, self.task, decoder, seed=self.asked.seed, say=say)
+        else:
+            _, some, truth, remarks = self._known(table, say)
+            metrics, _ = self._measure(some, truth)
+        skipped = len(table) - int(metrics["rows"])  # type: ignore[call-overload]
         metrics |= {
             "split": "given",
-            "skipped": len(table) - len(truth),
+            "skipped": skipped,
             "warnings": remarks,
             "target": self.task.target.column,
         }
-        metrics["verdict"] = verdict(metrics)
+        metrics["verdict"] = (verdict if self.task.target.wording is None else judged)(metrics)
         return metrics
 
     def interactions(self, data: object, *, say: Say = silent) -> dict[str, object]:
@@ -362,6 +390,7 @@ class Model:
         much the model loses if its answers are made a sum over inputs (EMAP). Raises InputError for a single input and
         where rows are too few.
         """
+        refuse(self.task, "what inputs tell together")
         torch.set_num_threads(threads())
         _, rows, truth, _ = self._known(sampled(read(data), self.asked.seed), say)
         return study(self._trained(), rows, truth, seed=self.asked.seed, say=say)
@@ -375,6 +404,7 @@ class Model:
         for the specialists' runs; minutes of training each (the budget of this model where not given). Raises
         InputError without test rows, and for more inputs than `api.missing.MOST`.
         """
+        refuse(self.task, "specialists")
         table = read(data)
         test = table.split("test")
         if test is None or not len(test):
@@ -399,15 +429,8 @@ class Model:
             return lambda some: right(self.task.target, *model._said(some, say))
 
         with folder_or_temporary(out) as folder:
-            return regrets(
-                self.task,
-                own_answers(self._trained(), rows, truth),
-                specialist,
-                part,
-                folder,
-                seed=asked.seed,
-                say=say,
-            )
+            ours = own_answers(self._trained(), rows, truth)
+            return regrets(self.task, ours, specialist, part, folder, seed=asked.seed, say=say)
 
     def _said(self, table: Table, say: Say) -> tuple[np.ndarray, np.ndarray]:
         _, rows, truth, _ = self._known(table, say)
@@ -422,6 +445,7 @@ class Model:
         data: a table; its other rows serve to test the explanation. row: an id, or a number from 0. answer: the class
         or label to explain instead of the likeliest. Raises InputError for a row that is not there or cannot be read.
         """
+        refuse(self.task, "reasons for an answer")
         torch.set_num_threads(threads())
         table = read(data)
         number = find_row(table.ids, row)
@@ -473,13 +497,7 @@ def load(run_folder: str | Path, *, limits: Limits = Limits()) -> Model | Matche
     saved = described(folder)
     if "match" in saved:
         return matcher(saved, folder, limits)
-    asked = saved["mark"]["asked"]  # type: ignore[index]
-    model = Model(asked["target"], limits=limits)
-    model.asked = Asked(
-        **{
-            **asked,
-            "inputs": None if asked["inputs"] is None else tuple(asked["inputs"]),
-            "also": tuple(asked["also"]),
-        }
-    )
+    asked = asked_of(saved["mark"]["asked"])  # type: ignore[index]
+    model = Model(asked.target, limits=limits)
+    model.asked = asked
     return model._restore(restored(saved, folder), folder)

@@ -23,7 +23,7 @@ from sensorium.modalities import CARRIERS
 from sensorium.network import SIZES, Network
 from sensorium.nn import MaskedBatchNorm, SampleNorm
 from sensorium.store import Table, read_json, remove, write_bytes, write_json
-from sensorium.tasks import Target, Task
+from sensorium.tasks import Target, Task, Wording
 from sensorium.training import Plan
 from sensorium.types import InputError, Modality
 
@@ -159,10 +159,7 @@ def restored(saved: Mapping, folder: Path) -> State:
             got=str(folder),
             fix="give a run of `fit --target`",
         )
-    targets = tuple(
-        Target(**{**t, "classes": tuple(t["classes"]), "counts": tuple(t["counts"])})
-        for t in saved["targets"]
-    )
+    targets = tuple(_target(t) for t in saved["targets"])
     task = Task(modalities=modalities_of(saved), targets=targets)
     network = _network(saved, task, folder)
     told, floors = saved["experts"], ()
@@ -172,6 +169,14 @@ def restored(saved: Mapping, folder: Path) -> State:
         task=task, network=network, size=saved["size"], plan=Plan(**saved["plan"]), rates=saved["rates"],
         experts=Experts(weights=told["weights"], prior=tuple(told["prior"]), lean=told.get("lean", 0.0)), floors=floors,
         promises=Promises.from_json(saved.get("promises") or {}),
+    )  # fmt: skip
+
+
+def _target(saved: Mapping) -> Target:
+    said = saved.get("wording")
+    wording = None if said is None else Wording(**{**said, "answers": tuple(said["answers"])})
+    return Target(
+        **{**saved, "classes": tuple(saved["classes"]), "counts": tuple(saved["counts"]), "wording": wording}
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sensorium.api.heads import Rows
+from sensorium.api.saying import Say
 from sensorium.data import Decoder, Fault, Row, decode_rows
 from sensorium.modalities import CARRIERS
 from sensorium.modalities.series import infer_rate
@@ -49,6 +50,12 @@ class Asked:
     teacher: str | None = None
 
 
+def asked_of(saved: Mapping) -> Asked:
+    """What a run's mark says was asked for."""
+    inputs, also = saved["inputs"], tuple(saved["also"])
+    return Asked(**{**saved, "inputs": None if inputs is None else tuple(inputs), "also": also})
+
+
 def cut(table: Table, valid: Table | None, asked: Asked) -> tuple[Table, Table]:
     """Training and validation rows: by the column `split` where there is one; rows marked test are never opened.
 
@@ -66,9 +73,8 @@ def cut(table: Table, valid: Table | None, asked: Asked) -> tuple[Table, Table]:
     rest = np.setdiff1d(np.arange(len(train)), filled) if asked.teacher else np.zeros(0, np.int64)
     if valid is not None and len(valid):
         return train.take(np.sort(np.concatenate([filled, rest]))), valid
-    kind = (asked.columns or {}).get(asked.target)
     some = train.take(filled)
-    target = infer_target(asked.target, some.cells(asked.target), kind=kind)
+    target = _target(asked.target, some, asked.columns or {})
     fit, held = split_rows(some, target, group=asked.group, share=0.15, seed=asked.seed)
     return train.take(np.sort(np.concatenate([filled[fit], rest]))), some.take(held)
 
@@ -191,10 +197,7 @@ def plan_task(table: Table, asked: Asked, limits: Limits) -> tuple[Task, dict[st
             raise InputError(
                 "no such target column", got=name, fix=f"the columns are {', '.join(table.columns)}"
             )
-    found = tuple(
-        infer_target(t, table.cells(t), kind=parse_column(spoken[t])[0] if t in spoken else None)
-        for t in targets
-    )
+    found = tuple(_target(t, table, spoken) for t in targets)
     columns, remarks = infer_columns(
         table,
         targets=targets,
@@ -209,6 +212,11 @@ def plan_task(table: Table, asked: Asked, limits: Limits) -> tuple[Task, dict[st
         )
     modalities = surveyed(table, columns, Decoder(table, limits=limits, rates=rates), asked.seed)
     return Task(modalities=modalities, targets=found), rates, remarks + more
+
+
+def _target(name: str, table: Table, spoken: Mapping[str, str]) -> Target:
+    kind, given = parse_column(spoken[name]) if name in spoken else (None, {})
+    return infer_target(name, table.cells(name), kind=kind, given=given)
 
 
 def load_rows(
@@ -294,3 +302,46 @@ def with_texts(decoder: Decoder, task: Task, patches: Sequence[Row]) -> Rows:
             )
             texts[m.name] = [None if s is None else str(s.values[0]) for s in found]
     return Rows(patches=patches, texts=texts)
+
+
+def decoded(decoder: Decoder, task: Task, say: Say) -> tuple[list[Row], list[str]]:
+    """All rows of a table and, for each, why it has no answer ("" where it has one). Raises InputError without any input column."""
+    columns = {c for m in task.modalities for c in m.column.split("\n")}
+    if not columns & set(decoder.table.columns):
+        raise InputError(
+            "the table has none of the input columns",
+            got=decoder.table.columns,
+            fix=f"give {', '.join(sorted(columns))}",
+        )
+    total = len(decoder.table)
+    rows, faults = decode_rows(
+        decoder, range(total), task.modalities, tick=lambda n: say("read", n / total, f"{n} of {total}")
+    )  # fmt: skip
+    errors = [
+        "; ".join(f"{f.column}: {f.reason}" for f in fault)
+        or ("" if row else "the row has none of the modalities")
+        for row, fault in zip(rows, faults, strict=True)
+    ]
+    return rows, errors
+
+
+def known_rows(decoder: Decoder, task: Task, say: Say) -> tuple[Table, list[Row], list[str]]:
+    """The readable rows of a table whose target is filled: them, decoded, and remarks. Raises InputError for none."""
+    target, table = task.target, decoder.table
+    if target.column not in table.columns:
+        raise InputError(
+            "the table has no target column to compare with",
+            got=table.columns,
+            fix=f"add {target.column!r}",
+        )
+    known, remarks = truth_of(table, target)
+    if not any(target.encode(c) is not None for c in table.cells(target.column)):
+        raise InputError(
+            "no row has a target that training knew", got=f"{len(table)} rows", fix=f"fill {target.column!r}"
+        )
+    part = table.take(known)
+    rows, errors = decoded(Decoder(part, limits=decoder.limits, rates=decoder.rates), task, say)
+    good = [i for i, e in enumerate(errors) if not e]
+    if not good:
+        raise InputError("no row can be read", got=errors[0], fix="check the input columns")
+    return part.take(good), [rows[i] for i in good], remarks

@@ -24,9 +24,21 @@ def scaled(
 
 
 class ImageEncoder(nn.Module):
-    """(n, side, side, channels) pixels -> (side / 16)^2 tokens."""
+    """(n, side, side, channels) pixels -> (side / 16)^2 tokens, or (side / 8)^2 where `fine` and the side is 64 at most."""
 
-    def __init__(self, item: tuple[int, ...], *, dim: int, heads: int, width: int = 32, **_: object):
+    FINE = 64  # pixels of a side, up to which a token for 8 x 8 of them is affordable
+
+    def __init__(
+        self,
+        item: tuple[int, ...],
+        *,
+        dim: int,
+        heads: int,
+        width: int = 32,
+        fields: int = 0,
+        fine: bool = False,
+        **_: object,
+    ):
         super().__init__()
         w = width
         stages = [
@@ -36,7 +48,8 @@ class ImageEncoder(nn.Module):
             (3 * w, 3, (2, 2)),
             (3 * w, 3, (1, 1)),
         ]
-        self.stem = ConvStem(item[-1], [*stages, (4 * w, 3, (2, 2)), (4 * w, 3, (1, 1))])
+        last = (1, 1) if fine and fields <= self.FINE else (2, 2)  # `fields`: rows of pixels
+        self.stem = ConvStem(item[-1], [*stages, (4 * w, 3, last), (4 * w, 3, (1, 1))])
         self.project = nn.Linear(4 * w, dim)
         self.place = PlaceEmbedding(dim)
         self.block = Block(dim, heads)

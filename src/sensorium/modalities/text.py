@@ -100,6 +100,14 @@ def ids(text: str, json: str) -> np.ndarray:
     return np.array(_tokenizer(json).encode(text).ids, dtype=np.int32) + FIRST
 
 
+def written(found: Sequence[int] | np.ndarray, json: str) -> str:
+    """The text of ids as `ids` gives them; ids below 2 are passed over, bytes that are no whole letter give U+FFFD."""
+    real = [int(i) - FIRST for i in found if i >= FIRST]
+    if not json:
+        return bytes(real).decode("utf-8", "replace")
+    return _tokenizer(json).decode(real, skip_special_tokens=False).removeprefix(" ")
+
+
 def words(text: str) -> list[str]:
     """Lower-case words; scripts without blanks give runs of letters."""
     return re.findall(r"\w+", text.lower())

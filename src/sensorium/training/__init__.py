@@ -7,9 +7,10 @@ from sensorium.training.losses import losses, row_losses, told, total
 from sensorium.training.matching import MATCHINGS, Placed, vectors_of
 from sensorium.training.plan import Examples, Plan, schedule
 from sensorium.training.trainer import Trainer, random_subsets, weight_groups
+from sensorium.training.writing import memories
 
 __all__ = [
     "BALANCES", "MATCHINGS", "Balance", "Examples", "Placed", "Plan", "Trainer", "answer_all", "balance_of", "blank_losses", "check", "encode_all", "events",
-    "held_losses", "losses", "random_subsets", "row_losses", "run", "schedule", "threads", "time_step", "told", "total",
+    "held_losses", "losses", "memories", "random_subsets", "row_losses", "run", "schedule", "threads", "time_step", "told", "total",
     "vectors_all", "vectors_of", "weight_groups",
 ]  # fmt: skip

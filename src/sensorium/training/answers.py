@@ -28,7 +28,7 @@ def encode_all(
     order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), batch):
         index = order[start : start + batch].tolist()
-        yield index, network.encode(collate([rows[i] for i in index], task.modalities))
+        yield index, network.encode(collate([rows[i] for i in index], task.modalities, once=True))
 
 
 @torch.inference_mode()
@@ -38,7 +38,8 @@ def _answers(
     """Answers of every head to every target, who is present, and the joint head's to the asked one by subset."""
     names = [m.name for m in task.modalities]
     wanted = [*names, JOINT] if network.fusion != "late" else names
-    heads = {t.column: {n: np.zeros((len(rows), t.width), np.float32) for n in wanted} for t in task.targets}
+    spoken = [t for t in task.targets if t.wording is None]
+    heads = {t.column: {n: np.zeros((len(rows), t.width), np.float32) for n in wanted} for t in spoken}
     present = {n: np.zeros(len(rows), bool) for n in names}
     asked = task.target.column
     fewer = {s: np.zeros((len(rows), task.target.width), np.float32) for s in subsets}
@@ -107,7 +108,7 @@ def means(rows: Mapping[str, torch.Tensor]) -> dict[str, float]:
 def held_rows(network: Network, task: Task, examples: Examples) -> Held:
     """Measure every head of every target that the rows hold, with weights as they are."""
     heads, present, _ = _answers(network, task, examples.rows)
-    each = {t.column: _each(heads[t.column], present, examples, t) for t in task.targets}
+    each = {t.column: _each(heads[t.column], present, examples, t) for t in task.targets if t.wording is None}
     loss, votes = torch.zeros(1), torch.zeros(1)
     for name, (rows, here) in each[task.target.column].items():
         weight = 2.0 if name == JOINT else 1.0
@@ -131,6 +132,8 @@ def blank_rows(task: Task, train: Examples, examples: Examples) -> dict[str, tor
     """Losses of the constant answer that is best on training rows: head, as `told` names it -> (n,), as `Held` has them."""
     found = {}
     for target in task.targets:
+        if target.wording is not None:
+            continue
         known = [c for c in train.targets.get(target.column, ()) if c is not None]
         cells = examples.targets.get(target.column, ())
         rows = [i for i, c in enumerate(cells) if c is not None]

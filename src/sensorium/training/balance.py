@@ -262,6 +262,6 @@ def balance_of(word: str, network: Network) -> Balance:
             fix="use another fusion, or another balance",
         )
     if word == "guarded":  # without a joint head, or with one modality, there is nothing to guard
-        alone = network.fusion == "late" or len(network.names) == 1
+        alone = network.fusion == "late" or len(network.names) == 1 or not network.columns
         return Uniform() if alone else Guarded(columns=tuple(network.columns))
     return BALANCES[word]

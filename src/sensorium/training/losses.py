@@ -44,6 +44,8 @@ def losses(
     """Mean loss of every head of every target over the rows that have the target, or a teacher's answer, and the modality."""
     found = {}
     for target in task.targets:
+        if target.wording is not None:  # `writing` has its loss
+            continue
         column = target.column
         taught = batch.taught.get(column)
         for name, logits in answers[column].items():

@@ -48,16 +48,27 @@ class Examples:
     group: np.ndarray | None = None  # (n,) rows of equal number match each other; None: each only itself
 
     def batch(
-        self, task: Task, index: Sequence[int] | np.ndarray, rows: Sequence[Row] | None = None
+        self,
+        task: Task,
+        index: Sequence[int] | np.ndarray,
+        rows: Sequence[Row] | None = None,
+        rng: np.random.Generator | None = None,
     ) -> Batch:
-        """Collate the rows numbered `index` with their targets; `rows` stands in for them where given."""
-        made = collate([self.rows[i] for i in index] if rows is None else rows, task.modalities)
+        """Collate the rows numbered `index` with their targets; `rows` stands in for them where given.
+
+        rng: chooses among several texts of one cell; without it the first is taken.
+        """
+        made = collate([self.rows[i] for i in index] if rows is None else rows, task.modalities, once=True)
         targets, known, weight = {}, {}, {}
         for target in task.targets:
             cells = [self.targets[target.column][i] for i in index]
             column = self.targets[target.column]  # a batch may hold rows without any target
-            filler = np.zeros_like(next((c for c in column if c is not None), np.zeros(())))
-            targets[target.column] = torch.from_numpy(np.stack([filler if c is None else c for c in cells]))
+            if target.kind == "text":
+                targets[target.column] = torch.from_numpy(texts(cells, rng))
+            else:
+                filler = np.zeros_like(next((c for c in column if c is not None), np.zeros(())))
+                stacked = np.stack([filler if c is None else c for c in cells])
+                targets[target.column] = torch.from_numpy(stacked)
             known[target.column] = torch.tensor([c is not None for c in cells])
             w = self.weight.get(target.column)
             weight[target.column] = (
@@ -66,6 +77,18 @@ class Examples:
         taught = {k: torch.from_numpy(v[list(index)]) for k, v in self.taught.items()}
         group = None if self.group is None else torch.from_numpy(self.group[list(index)])
         return replace(made, targets=targets, known=known, weight=weight, taught=taught, group=group)
+
+
+def texts(cells: Sequence[np.ndarray | np.generic | None], rng: np.random.Generator | None) -> np.ndarray:
+    """One text of each cell, (rows, ids) int64 padded with 0 behind; a row without a target is all padding."""
+    lines = [
+        np.zeros(0, np.int64) if c is None else c[0 if rng is None else int(rng.integers(len(c)))]
+        for c in cells
+    ]
+    found = np.zeros((len(lines), max(1, *(int((line > 0).sum()) for line in lines))), np.int64)
+    for row, line in zip(found, lines, strict=True):
+        row[: int((line > 0).sum())] = line[line > 0]
+    return found
 
 
 def schedule(step: int, plan: Plan, steps: int) -> float:

@@ -91,7 +91,8 @@ def encoded_in_pieces(encode: Encode, batch: Batch, *, rows: int) -> Kept:
 def rows_of(batch: Batch, a: int, b: int) -> Batch:
     """Rows a..b of a batch, without the padding that only other rows need."""
     parts = {}
-    for name, part in batch.parts.items():
+    for name, shared in batch.parts.items():
+        part = shared.own()
         keep = (part.row >= a) & (part.row < b)
         if bool(keep.any()):
             length = part.length[keep]
@@ -187,18 +188,19 @@ def average_gradients(parameters: Iterable[Tensor], across: dist.ProcessGroup) -
 def _longest(batch: Batch, count: int) -> Batch:
     """A batch of the `count` rows with the most steps over all modalities."""
     steps = torch.zeros(batch.rows, dtype=torch.int64)
-    for part in batch.parts.values():
+    parts = {name: part.own() for name, part in batch.parts.items()}
+    for part in parts.values():
         steps.index_add_(0, part.row.cpu(), part.length.cpu())
     chosen = steps.argsort(descending=True, stable=True)[:count]
     place = torch.full((batch.rows,), -1)
     place[chosen] = torch.arange(count)
-    parts = {}
-    for name, part in batch.parts.items():
+    longest = {}
+    for name, part in parts.items():
         row = place.to(part.row.device)[part.row]
         keep = row >= 0
         if bool(keep.any()):
-            parts[name] = Part(values=part.values[keep], length=part.length[keep], row=row[keep])
-    return Batch(parts=parts, rows=count)
+            longest[name] = Part(values=part.values[keep], length=part.length[keep], row=row[keep])
+    return Batch(parts=longest, rows=count)
 
 
 def _saved(encode: Encode, batch: Batch) -> int:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from sensorium.data import augmented, buckets
+from sensorium.data import augmented, buckets, companions
 from sensorium.network import Encoded, Network
 from sensorium.store import make_folder, write_bytes
 from sensorium.tasks import Task
@@ -22,6 +22,7 @@ from sensorium.training.losses import Named, losses, told, total
 from sensorium.training.matching import held_matches, match_losses, match_vectors, matching_of
 from sensorium.training.plan import Examples, Plan, schedule
 from sensorium.training.replay import activation_bytes, chunks_for, refuse_batch_norm, replay
+from sensorium.training.writing import blinded, held_texts, write_losses
 from sensorium.types import InputError
 
 PROGRESS = 1e-3  # of a validation loss: less is noise
@@ -74,20 +75,24 @@ class Trainer:
     def batches(self) -> Iterator[Batch]:
         """Yield the batches from the current step on; the same ones whether or not the run was interrupted."""
         lengths = np.array([sum(len(a) for a in row.values()) for row in self.examples.rows])
+        # What is compared with each other should differ; what is asked about one picture shares its encoding.
+        together = companions(self.examples.rows, self.task.modalities) if self.task.targets else None
         per_epoch = math.ceil(len(lengths) / self.plan.batch)
         epochs = self.plan.steps / per_epoch
         epoch, step = -1, self.step
         while True:
             if step // per_epoch != epoch:
                 epoch = step // per_epoch
-                cut = buckets(lengths, self.plan.batch, np.random.default_rng([self.plan.seed, epoch]))
+                cut = buckets(
+                    lengths, self.plan.batch, np.random.default_rng([self.plan.seed, epoch]), together
+                )
             index = cut[step % per_epoch]
             # Few epochs, and the first ones of many, are better spent on the rows nearly as they are.
             ramp = min(1.0, epochs / 12) * min(1.0, 0.3 + step / per_epoch / 5)
             strength = self.plan.augment * ramp
             rng = np.random.default_rng([self.plan.seed, epoch, step, 1])
-            changed = [augmented(self.examples.rows[i], self.task.modalities, rng, strength) for i in index]
-            yield self.examples.batch(self.task, index, changed)
+            changed = augmented([self.examples.rows[i] for i in index], self.task.modalities, rng, strength)
+            yield self.examples.batch(self.task, index, changed, rng)
             step += 1
 
     def sample(self) -> Examples:
@@ -102,6 +107,8 @@ class Trainer:
         if not self.task.targets:
             common, heads = held_matches(self.network, self.task, examples, self.matching)
             return Held(common=common, heads=heads)
+        if self.task.target.wording is not None:
+            return held_texts(self.network, self.task, examples)
         return held_rows(self.network, self.task, examples)
 
     def train_step(self, batch: Batch) -> dict[str, float]:
@@ -136,9 +143,13 @@ class Trainer:
         encoded = self.network.encode(batch)
         found: dict[Named, Tensor] = {}
         if self.task.targets:
-            joint = self.network.fuse(encoded, random_subsets(encoded, rng, self.plan.drop))
+            keep = random_subsets(encoded, rng, self.plan.drop)
+            fused = self.network.read(encoded, blinded(keep, encoded, rng) if self.network.written else keep)
+            joint = None if fused is None else fused.joint
             answers = self.network.answer(self.balance.heard(encoded), joint)
             found |= losses(answers, batch, self.task, {n: e.present for n, e in encoded.items()})
+            if fused is not None:
+                found |= write_losses(self.network, fused, batch, self.task)
         if self.network.space is not None:
             vectors = match_vectors(self.network, encoded)
             found |= match_losses(vectors, self.network.space, batch, self.matching)

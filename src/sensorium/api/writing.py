@@ -1,0 +1,347 @@
+"""Texts that a model writes: out of a closed set or freely, where it looked for each word, and how good they are."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from sensorium.api.answers import subsets_of
+from sensorium.api.prepare import decoded, known_rows
+from sensorium.api.saying import Say
+from sensorium.data import Decoder, Row
+from sensorium.measure.resample import Score
+from sensorium.measure.text import beside, commonest, plain, text_scores, words
+from sensorium.modalities import CARRIERS
+from sensorium.network import Network, key
+from sensorium.tasks import Task, Wording, texts_of
+from sensorium.tokens import Tokens
+from sensorium.training import memories
+from sensorium.translation.beam import beam
+from sensorium.translation.closed import constrained
+from sensorium.translation.loss import lesson
+from sensorium.translation.search import Rules, by_lot, pieces, sample, stream
+from sensorium.types import InputError, Prediction
+
+SHOWN = 12  # rows that a report shows
+BLIND, COMMONEST = "without any input", "the commonest text"  # who answers beside the model
+MEASURED = 1000  # most rows of which every subset of the inputs is measured
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manner:
+    """How texts are searched for where the answers are no closed set."""
+
+    beam: int = 4  # texts that are followed at once
+    alpha: float = 0.7  # 0 favours short texts, 1 long ones (arXiv:1609.08144, sec. 7)
+    no_repeat: int = 4  # no run of that many ids occurs twice; 0: anything may
+    shortest: int = 0  # ids
+    longest: int | None = None  # ids; None: as long as training texts
+    temperature: float | None = None  # draw by lot instead, of the likeliest nine tenths
+    seed: int = 0
+
+    @property
+    def rules(self) -> Rules:
+        """What a text may look like."""
+        return Rules(longest=self.longest, shortest=self.shortest, no_repeat=self.no_repeat)
+
+
+MANNER = Manner()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Said:
+    """One text that was written."""
+
+    text: str
+    log_probability: float  # natural, of the whole text; among the closed set where there is one
+    probabilities: Mapping[str, float] = field(default_factory=dict)  # of the closed set's answers
+
+
+def say_all(
+    network: Network, task: Task, rows: Sequence[Row], *, manner: Manner = MANNER, but: Sequence[str] = (),
+    tick: Callable[[int], None] = lambda n: None,
+) -> list[Said]:  # fmt: skip
+    """Write one text for each row, in order; `but` are modalities that are not seen."""
+    network.eval()
+    found: list[Said | None] = [None] * len(rows)
+    done = 0
+    for index, memory in memories(network, task, rows, but=but):
+        for row, said in zip(index, _said(network, task, memory, manner), strict=True):
+            found[row] = said
+        done += len(index)
+        tick(done)
+    return [f for f in found if f is not None]
+
+
+@torch.inference_mode()
+def _said(network: Network, task: Task, memory: Tokens, manner: Manner) -> list[Said]:
+    wording, decoder = task.target.wording, network.writers[key(task.target.column)]
+    assert wording is not None, "the target is a text"
+    if wording.answers:
+        told = constrained(decoder, memory, [wording.read(a).tolist() for a in wording.answers]).double()
+        return [_chosen(line, wording) for line in told.numpy()]
+    if manner.temperature is not None:
+        lot = by_lot(torch.Generator().manual_seed(manner.seed), temperature=manner.temperature, top_p=0.9)
+        made = sample(decoder, memory, choose=lot, rules=manner.rules)
+    else:
+        made = beam(decoder, memory, width=manner.beam, alpha=manner.alpha, rules=manner.rules)
+    ids, told = made.ids[:, 0].numpy(), made.log_probability[:, 0].tolist()
+    return [Said(text=wording.write(i), log_probability=p) for i, p in zip(ids, told, strict=True)]
+
+
+def _chosen(told: np.ndarray, wording: Wording) -> Said:
+    best = int(told.argmax())
+    probabilities = {a: float(p) for a, p in zip(wording.answers, np.exp(told), strict=True)}
+    return Said(
+        text=wording.answers[best], log_probability=float(told[best]), probabilities=probabilities
+    )  # fmt: skip
+
+
+def streamed(network: Network, task: Task, row: Row, *, manner: Manner = MANNER) -> Iterator[str]:
+    """Write the text of one row in pieces, each as soon as no later id can change it: of the likeliest id each time."""
+    wording, decoder = task.target.wording, network.writers[key(task.target.column)]
+    assert wording is not None, "the target is a text"
+    _, memory = next(memories(network.eval(), task, [row]))
+    ids = (int(i[0]) for i in stream(decoder, memory, rules=manner.rules))
+    yield from pieces(ids, wording.write)
+
+
+def headline(wording: Wording, truth: Sequence[Sequence[str]]) -> str:
+    """The figure that counts: exact match of short answers, CIDEr-D of captions told in several ways, else chrF."""
+    lengths = [len(words(t)) for row in truth for t in row]
+    if wording.answers or not lengths or np.median(lengths) <= 3:
+        return "exact"
+    return "cider_d" if np.median([len(row) for row in truth]) > 1 and len(truth) > 1 else "chrf"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """Held-out rows with what was written for them and what should have been."""
+
+    rows: Sequence[Row]
+    truth: Sequence[Sequence[str]]  # of each row, one text or several that say the same
+    said: Sequence[Said]
+
+    @property
+    def texts(self) -> list[str]:
+        """What was written."""
+        return [s.text for s in self.said]
+
+
+def measured(
+    network: Network, task: Task, rows: Sequence[Row], truth: Sequence[Sequence[str]], *, train: Sequence[str] = (), seed: int = 0,
+    manner: Manner = MANNER, say: Say,
+) -> tuple[dict[str, object], Written]:  # fmt: skip
+    """Write a text for each row and measure it, beside answers that see nothing, and with fewer inputs.
+
+    train: texts of training rows, the commonest of which is one of the blind answers.
+    """
+    wording = task.target.wording
+    assert wording is not None, "the target is a text"
+    total = len(rows)
+    said = say_all(
+        network, task, rows, manner=manner, tick=lambda n: say("write", n / total, f"{n} of {total}")
+    )  # fmt: skip
+    found = Written(rows=rows, truth=truth, said=said)
+    metric = headline(wording, truth)
+    names = [m.name for m in task.modalities]
+    blind = say_all(network, task, rows[:1], manner=manner, but=names)[0].text
+    answers = {"": found.texts, BLIND: [blind] * total}
+    if train:
+        answers[COMMONEST] = [commonest(train)] * total
+    table = beside(answers, truth, seed=seed)
+    scores = {who: {figure: table[figure][who].to_json() for figure in table} for who in answers}
+    baselines = [
+        {"name": who, "modality": "", "score": figures[metric], "scores": figures, "seconds": 0.0}
+        for who, figures in scores.items()
+        if who
+    ]
+    return {
+        "metric": metric, "rows": total, "scores": scores[""], "baselines": baselines,
+        "subsets": _subsets(network, task, found, metric, manner, seed, say),
+    }, found  # fmt: skip
+
+
+def _subsets(
+    network: Network, task: Task, found: Written, metric: str, manner: Manner, seed: int, say: Say
+) -> list[dict[str, object]]:
+    """The headline figure with fewer inputs, on the rows that hold them, at most MEASURED."""
+    names = [m.name for m in task.modalities]
+    if len(names) < 2:
+        return []
+    wanted = [s for s in subsets_of(names) if len(s) < len(names)]
+    told = []
+    for number, subset in enumerate(wanted):
+        say("inputs", number / len(wanted), " + ".join(subset))
+        able = [i for i, row in enumerate(found.rows) if all(n in row for n in subset)][:MEASURED]
+        if len(able) < 2:
+            continue
+        truth = [found.truth[i] for i in able]
+        but = [n for n in names if n not in subset]
+        fewer = say_all(network, task, [found.rows[i] for i in able], manner=manner, but=but)
+        score = figure([s.text for s in fewer], truth, metric, seed)
+        whole = figure([found.said[i].text for i in able], truth, metric, seed)
+        told.append({
+            "modalities": list(subset), "rows": len(able), "score": score.to_json(), "everything": round(whole.value, 4)
+        })  # fmt: skip
+    return told
+
+
+def figure(said: Sequence[str], truth: Sequence[Sequence[str]], metric: str, seed: int = 0) -> Score:
+    """One figure of `measure.text.text_scores`."""
+    return text_scores(said, truth, seed=seed)[metric]
+
+
+def likeness(said: str, truth: Sequence[str]) -> float:
+    """0..1: how much of the words a text shares with the nearest of several, to sort rows by."""
+    mine = set(words(said))
+    return max(
+        (2 * len(mine & set(words(t))) / max(1, len(mine) + len(set(words(t)))) for t in truth), default=0.0
+    )
+
+
+@torch.inference_mode()
+def looks(network: Network, task: Task, row: Row, said: str) -> dict[str, object]:
+    """Where the decoder looked for each piece of a text: looks (0..1) at the tokens of each modality, and their places."""
+    wording, decoder = task.target.wording, network.writers[key(task.target.column)]
+    assert wording is not None, "the target is a text"
+    index, memory = next(memories(network.eval(), task, [row]))
+    ids = wording.read(said)
+    given, _ = lesson(decoder, torch.from_numpy(ids.astype(np.int64))[None])
+    seen = decoder.with_looks(memory, given)[1][0].numpy()
+    kind, place, valid = memory.kind[0].numpy(), memory.place[0].numpy(), memory.valid[0].numpy()
+    mine = {name: np.flatnonzero((kind == k) & valid) for k, name in enumerate(network.names, 1)}
+    mine = {name: _detail(name, at, network) for name, at in mine.items() if len(at) > 1}
+    pieces_of = [wording.write(ids[: n + 1])[len(wording.write(ids[:n])) :] for n in range(len(ids))]
+    return {
+        "words": [
+            {"word": piece, "looks": {n: np.round(seen[k, at], 5).tolist() for n, at in mine.items()}}
+            for k, piece in enumerate(pieces_of)
+        ],
+        "places": {n: np.round(place[at], 4).tolist() for n, at in mine.items()},
+        "shown": {m.name: {"carrier": m.carrier} for m in task.modalities if m.name in mine},
+    }
+
+
+def _detail(name: str, at: np.ndarray, network: Network) -> np.ndarray:
+    """The tokens of one modality less its summary, which stands in front and has no place."""
+    return at[1:] if network.kinds is not None else at
+
+
+def shown(
+    network: Network, task: Task, decoder: Decoder, found: Written, *, most: int = SHOWN
+) -> list[dict[str, object]]:
+    """Rows for a report, from the best to the worst: the cells, the text, the truth, and where the decoder looked."""
+    rank = np.argsort(
+        [-likeness(s.text, t) for s, t in zip(found.said, found.truth, strict=True)], kind="stable"
+    )
+    half = most // 2
+    chosen = rank if len(rank) <= most else np.concatenate([rank[:half], rank[-half:]])
+    told = []
+    for row in chosen.tolist():
+        cells: dict[str, object] = {}
+        for m in task.modalities:
+            signal = decoder.of(row, m) if m.name in found.rows[row] else None
+            cells[m.name] = None if signal is None else CARRIERS[m.carrier].preview(signal)
+        said = found.said[row]
+        told.append({
+            "id": decoder.table.ids[row], "said": said.text, "log_probability": round(said.log_probability, 4),
+            "truth": list(found.truth[row])[:5], "cells": cells, **looks(network, task, found.rows[row], said.text),
+        })  # fmt: skip
+    return told
+
+
+def truth_texts(cells: Sequence[object]) -> list[list[str]]:
+    """The texts of each cell, letter case as it is."""
+    return [texts_of(c) for c in cells]
+
+
+def on_held(
+    network: Network, task: Task, decoder: Decoder, found: Mapping, *, seed: int
+) -> tuple[dict[str, object], dict[str, object], list[dict[str, object]]]:
+    """After a fit: what the metrics file says of the fusion and of the texts for validation rows, and rows to show."""
+    target, held = task.target, decoder.table
+    how = {"chosen": network.fusion, "reason": "texts are written from all inputs together", "candidates": []}
+    known = [i for i, c in enumerate(found["check"].targets[target.column]) if c is not None]
+    if not known:
+        return how, {"metric": "", "rows": 0, "scores": {}, "subsets": [], "baselines": []}, []
+    part = Decoder(held.take(known), limits=decoder.limits, rates=decoder.rates)
+    truth = truth_texts(part.table.cells(target.column))
+    train = [t for cell in found["train"].cells(target.column) for t in texts_of(cell)]
+    rows = [found["held_rows"][i] for i in known]
+    metrics, said = measured(network, task, rows, truth, train=train, seed=seed, say=found["say"])
+    return how, metrics, shown(network, task, part, said)
+
+
+def on_table(
+    network: Network, task: Task, decoder: Decoder, *, seed: int, say: Say
+) -> tuple[dict[str, object], list[str]]:
+    """Figures on the rows of a table whose target is filled, and remarks. Raises InputError where there are none."""
+    part, rows, remarks = known_rows(decoder, task, say)
+    truth = truth_texts(part.cells(task.target.column))
+    return measured(network, task, rows, truth, seed=seed, say=say)[0], remarks
+
+
+def text_predictions(
+    network: Network, task: Task, decoder: Decoder, *, manner: Manner, say: Say
+) -> list[Prediction]:
+    """A text for every row of a table, in order; a row that cannot be read carries an `error` and no value."""
+    rows, errors = decoded(decoder, task, say)
+    good, total = [i for i, e in enumerate(errors) if not e], len(rows)
+    said = say_all(
+        network, task, [rows[i] for i in good], manner=manner, tick=lambda n: say("write", n / total, f"{n} of {total}")
+    )  # fmt: skip
+    ids = decoder.table.ids
+    found = [Prediction(id=i, error=e.replace("\n", " ")) for i, e in zip(ids, errors, strict=True)]
+    for i, one in zip(good, said, strict=True):
+        found[i] = Prediction(id=ids[i], value=one.text, probabilities=one.probabilities)
+    return found
+
+
+def judged(metrics: Mapping) -> list[str]:
+    """The result in a few sentences, the unwelcome ones too."""
+    metric, score = str(metrics["metric"]), metrics["scores"][metrics["metric"]]
+    lines = [
+        f"{metric} {score['value']:.3f} (95 % interval {score['low']:.3f} to {score['high']:.3f}) on {metrics['rows']} "
+        f"{metrics.get('split', '')} rows."
+    ]
+    blind = max((b["score"]["value"] for b in metrics["baselines"]), default=None)
+    if blind is not None:
+        lines.append(f"A text that sees no input has {blind:.3f} at best.")
+        if blind >= score["low"]:
+            lines.append("That is within the interval: the inputs have not been shown to matter.")
+    different = metrics["scores"]["distinct"]["value"]
+    lines.append(f"{different:.0%} of the texts are different from each other.")
+    alone = [s for s in metrics["subsets"] if len(s["modalities"]) == 1]
+    if alone:
+        best = max(alone, key=lambda s: s["score"]["value"])
+        lines.append(
+            f"The best single input is {best['modalities'][0]} with {best['score']['value']:.3f}; all that the same rows have "
+            f"gives {best['everything'] - best['score']['value']:+.3f}."
+        )
+    return lines
+
+
+def must_write(task: Task) -> Wording:
+    """How the target is written. Raises InputError for a run whose target is no text."""
+    if task.target.wording is None:
+        raise InputError(
+            "the run does not write", got=f"a target of kind {task.target.kind}",
+            fix="use `predict`, or fit with a text target (--column NAME=text)",
+        )  # fmt: skip
+    return task.target.wording
+
+
+def refuse(task: Task, what: str, **asked: object) -> None:
+    """Raises InputError where a target that is a text has no such thing; `asked` are options, of which None is not asked for."""
+    if task.target.wording is not None and (not asked or any(v is not None for v in asked.values())):
+        raise InputError(
+            f"{what}: only for a target that is a class, labels or a number", got=f"{task.target.column!r}, a text",
+            fix="fit with --column NAME=category where its answers recur; `generate` shows where a text looked",
+        )  # fmt: skip
+
+
+def exact(said: Sequence[str], truth: Sequence[Sequence[str]]) -> np.ndarray:
+    """(n,) whether each text is one of its references, marks and letter case aside."""
+    return np.array([plain(s) in {plain(r) for r in many} for s, many in zip(said, truth, strict=True)])
