@@ -130,6 +130,10 @@ def test_the_whole_page_holds_every_section_and_figure(tmp_path):
         "CIDEr-D by reasoning steps", "chrF 100 \u00b7 log probability \u22123.2",
     ):  # fmt: skip
         assert expected in told, expected
+    classes = {c for _, a in page.tags for c in (a.get("class") or "").split()}
+    for look in ("told", "truths", "glances", "spoken", "spoken-word", "beneath", "above", "store"):
+        assert look in classes, look
+        assert f".{look}{{" in text or f".{look}," in text or f".{look} " in text, f"no style for {look}"
     assert "http" not in re.sub(r"data:[^\"]*", "", text).replace("http-equiv", "")
     assert not {"script", "link", "iframe", "form"} & {n for n, _ in page.tags}
 
@@ -226,7 +230,9 @@ def test_texts_of_people_and_models_are_escaped(tmp_path):
     evil["places"][HOSTILE], evil["cells"][HOSTILE] = raster(), {"png": scene((0.5, 0.5))}
     evil["shown"][HOSTILE] = {"carrier": "image"}
     evil["steps"] = [{"words": [1.0, 0.5, 0.2], "looks": {HOSTILE: gaze((0.5, 0.5))}}]
+    told["subsets"] = [{"modalities": [HOSTILE], "rows": 3, "score": score(1.0)}]
     text, page = write(tmp_path, told, [evil])
+    assert f"only {HOSTILE}" in "".join(page.text)
     assert "script" not in {n for n, _ in page.tags}
     assert not any(n.startswith("on") for n, _ in page.attributes)
     assert text.count("&lt;script&gt;") > 8
@@ -369,6 +375,17 @@ def test_words_have_strips_over_seconds_beside_the_recording():
     )
     assert "place 9 of 16" in looked(text, "k")
     assert "16 tokens, first to last" in looked(text, "k")
+
+
+def test_strips_and_recording_share_one_axis_where_the_length_is_known():
+    places = [[0.1 * k, 0, 0] for k in range(4)]  # the first 0.4 of 0.5 seconds
+    heard = {"words": [{"word": "a", "looks": {"m": [0.1, 0.2, 0.3, 0.2]}}], "places": {"m": places}}
+    sound = looked({**heard, "cells": {"m": runs.wav(1)}, "shown": {"m": {"carrier": "audio"}}}, "k")
+    assert re.findall(r"left:([\d.]+)%;width:([\d.]+)%", sound) == [("0.00", "100.00"), ("0.00", "80.00")]
+    series = {"lines": [[0, 1, 0]], "seconds": 0.2}
+    short = looked({**heard, "cells": {"m": series}, "shown": {"m": {"carrier": "series"}}}, "k")
+    assert re.findall(r"left:([\d.]+)%;width:([\d.]+)%", short) == [("0.00", "50.00"), ("0.00", "100.00")]
+    assert "looked most at 0.2 s of m" in short
 
 
 def test_steps_shade_the_question_where_its_words_are_known():

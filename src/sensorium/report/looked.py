@@ -7,8 +7,8 @@ import numpy as np
 
 from sensorium.report.charts import outline, small_lines, tick_text, ticks
 from sensorium.report.examples import BASE64
-from sensorium.report.heat import blurred, layer, picture_size, png, row_of, strongest
-from sensorium.report.markup import Html, join, listed, mapping, named, note, rows_of, several, tag
+from sensorium.report.heat import HUGE, blurred, layer, picture_size, png, row_of, seconds_of, strongest
+from sensorium.report.markup import Html, join, listed, mapping, named, note, number, rows_of, several, tag
 
 WORDS = 24  # pictures and strips of one text
 STEPS = 12  # of reasoning
@@ -268,23 +268,35 @@ def _strips(
 ) -> Html:
     """The recording above, and below a strip of heat for each word, all on one axis."""
     timed = carrier in TIMED
-    rows, low, step, many = [], 0.0, 1.0, 1
-    for word, looks in shown:
-        values, low, step = course_at(looks, places[:, 0])
-        many, peak = len(values), int(values.argmax())
-        where = f"{low + peak * step:.2g} s" if timed else f"place {peak + 1} of {many}"
-        strip = tag("div", _strip(values, f"{word}: looked most at {where} of {name}"), class_="lane low")
-        rows.append(
-            tag("div", tag("b", named(word)), tag("small", _share(looks)), class_="spoken-word") + strip
-        )
+    courses = [course_at(looks, places[:, 0]) for _, looks in shown]
+    values, low, step = courses[0]
+    many, high = len(values), low + len(values) * step
+    lasts = _seconds(preview) if timed else None
+    ends = (min(low, 0.0), max(high, lasts)) if lasts else (low, high)
     recording = _recording(preview, name)
-    body = [tag("span"), tag("div", recording, class_="lane")] if recording else []
-    axis = (
-        _axis(low, low + many * step)
-        if timed
-        else tag("small", f"{several(many, 'token')}, first to last", class_="soft")
-    )
-    return tag("div", *body, *(Html(r) for r in rows), tag("span"), axis, class_="spoken")
+    body = [tag("span"), _lane("lane", recording, (0.0, lasts) if lasts else ends, ends)] if recording else []
+    for (word, looks), (values, _, _) in zip(shown, courses, strict=True):
+        peak = int(values.argmax())
+        where = f"{tick_text(round(low + peak * step, 2))} s" if timed else f"place {peak + 1} of {many}"
+        said = tag("div", tag("b", named(word)), tag("small", _share(looks)), class_="spoken-word")
+        strip = _strip(values, f"{word}: looked most at {where} of {name}")
+        body += [said, _lane("lane low", strip, (low, high), ends)]
+    axis = _axis(*ends) if timed else tag("small", f"{several(many, 'token')}, first to last", class_="soft")
+    return tag("div", *body, tag("span"), axis, class_="spoken")
+
+
+def _seconds(preview: Mapping) -> float | None:
+    """How long the recording lasts, where its preview tells."""
+    found = seconds_of(preview.get("wav")) or number(preview.get("seconds"))
+    return found if found and 0 < found < HUGE else None
+
+
+def _lane(look: str, drawn: Html, span: tuple[float, float], ends: tuple[float, float]) -> Html:
+    """A drawing from one second to another, in a lane that holds all seconds from end to end."""
+    wide = (ends[1] - ends[0]) or 1.0
+    left, width = 100 * (span[0] - ends[0]) / wide, 100 * (span[1] - span[0]) / wide
+    place = f"position:absolute;top:0;bottom:0;left:{left:.2f}%;width:{width:.2f}%"
+    return tag("div", tag("div", drawn, style=place), class_=look)
 
 
 def _strip(values: np.ndarray, words: str) -> Html:
@@ -313,6 +325,6 @@ def _recording(preview: Mapping, name: str) -> Html | None:
 def _axis(low: float, high: float) -> Html:
     marks = [
         tag("span", f"{tick_text(t)}\u202fs", style=f"left:{100 * (t - low) / ((high - low) or 1.0):.2f}%")
-        for t in ticks(low, high, 6)
+        for t in ticks(low, high, 4)
     ]
     return tag("div", *marks, class_="scale", aria_hidden="true")
