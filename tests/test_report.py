@@ -225,7 +225,7 @@ def test_any_part_may_be_missing_or_odd(tmp_path, kind):
             assert in_order(read(tmp_path)[1].ids()), (key, odd)
     for outer in ("task", "data", "plan", "fusion", "confusion", "residuals", "calibration"):
         for inner in whole.get(outer, {}):
-            for odd in ([], {"a": []}, "text"):
+            for odd in ([], {"a": []}, "odd"):
                 runs.write_run(tmp_path, {**whole, outer: {**whole[outer], inner: odd}})
                 assert in_order(read(tmp_path)[1].ids()), (outer, inner, odd)
 

@@ -175,7 +175,7 @@ def _classes(data: Mapping, task: Mapping) -> Html:
     if not ordered:
         return (
             Html("")
-            if task.get("kind") in ("number", "match")
+            if task.get("kind") in ("number", "match", "text")
             else join(tag("h3", "Classes"), note("Not recorded."))
         )
     most, what = ordered[0][1] or 1, "label" if task.get("kind") == "labels" else "class"
