@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sensorium.nn import Attention, Block
 from sensorium.tokens import SHARED, Tokens, join
@@ -153,3 +154,62 @@ class GatedVision(nn.Module):
         share = torch.where(takes, self.gate(torch.cat([x, looked], -1)).sigmoid(), 0.0)
         mixed = torch.where(takes, (1 - share) * x + share * looked, text.x)
         return Tokens(x=mixed, kind=text.kind, place=text.place, valid=text.valid), share
+
+
+class Reasoning(nn.Module):
+    """Steps of thought with the same weights: attend to words of a question, look at what is seen, change the memory.
+
+    The MAC cell (arXiv:1803.03067, sec. 3.2): control c_i = attention over words, read r_i = attention over what is seen
+    through its product with the memory, write m_i = W [r_i; m_{i-1}], gated by the control. Only the question's way into a
+    step differs from step to step. `steps` may be set lower than it was trained with, to see what the later ones add.
+    """
+
+    def __init__(self, dim: int, *, steps: int):
+        super().__init__()
+        self.steps = steps
+        self.control, self.memory = (nn.Parameter(torch.randn(dim) * 0.02) for _ in range(2))
+        self.asked = nn.Sequential(
+            nn.LayerNorm(2 * dim), nn.Linear(2 * dim, dim), nn.GELU(), nn.Linear(dim, dim)
+        )
+        self.turn = nn.ModuleList(nn.Linear(dim, dim) for _ in range(steps))
+        self.ask, self.word = nn.Linear(2 * dim, dim), nn.Linear(dim, 1)
+        self.from_memory, self.from_seen = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.relate, self.look = nn.Linear(2 * dim, dim), nn.Linear(dim, 1)
+        self.write, self.gate = nn.Linear(2 * dim, dim), nn.Linear(dim, 1)
+        self.norm_words, self.norm_seen, self.norm_memory = (nn.LayerNorm(dim) for _ in range(3))
+        nn.init.constant_(self.gate.bias, 1.0)
+
+    def forward(
+        self, question: Tokens, seen: Tokens, vector: Float[Tensor, "batch twice"]
+    ) -> tuple[Float[Tensor, "batch dim"], list[tuple[Tensor, Tensor]]]:
+        """Return the memory after the last step, and of each step the weights of words and of what is seen.
+
+        `vector` is the question's pooled one. Weights sum to 1, to 0 in a row without any valid token.
+        """
+        words, view = self.norm_words(_emptied(question)), self.norm_seen(_emptied(seen))
+        asked, keys = self.asked(vector), self.from_seen(view)
+        control, memory = self.control.expand(len(view), -1), self.memory.expand(len(view), -1)
+        trace = []
+        for turn in self.turn[: self.steps]:
+            wanted = self.ask(torch.cat([control, turn(asked)], -1))
+            read = _weights(self.word(wanted[:, None] * words)[..., 0], question.valid)
+            control = (read[:, None] @ words)[:, 0]
+            related = F.elu(self.relate(torch.cat([self.from_memory(memory)[:, None] * keys, view], -1)))
+            looked = _weights(self.look(F.elu(control[:, None] * related))[..., 0], seen.valid)
+            new = self.write(torch.cat([(looked[:, None] @ view)[:, 0], memory], -1))
+            keep = torch.sigmoid(self.gate(control))
+            memory = self.norm_memory(keep * new + (1 - keep) * memory)
+            trace.append((read, looked))
+        return memory, trace
+
+
+def _emptied(tokens: Tokens) -> Float[Tensor, "batch token dim"]:
+    """A weight of zero does not silence NaN, so what is not valid is emptied."""
+    return tokens.x.masked_fill(~tokens.valid[:, :, None], 0)
+
+
+def _weights(
+    score: Float[Tensor, "batch token"], valid: Bool[Tensor, "batch token"]
+) -> Float[Tensor, "batch token"]:
+    """Softmax over the valid tokens; zeros where there are none."""
+    return score.masked_fill(~valid, -1e9).softmax(1) * valid.any(1, keepdim=True) * valid
