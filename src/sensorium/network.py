@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sensorium.encoders import ENCODERS
-from sensorium.fusion import SCHEDULES, LowRankFusion, Products, Trunk
+from sensorium.fusion import SCHEDULES, LowRankFusion, Products, Reasoning, Trunk
 from sensorium.nn import ConvBlock, MaskedBatchNorm
 from sensorium.representation import Head, Space, Summary
 from sensorium.tasks import Task, Wording
@@ -17,6 +17,7 @@ from sensorium.translation import AttentiveDecoder, Decoder, TextDecoder
 from sensorium.types import InputError, Modality
 
 JOINT = ""  # the key of the fused head among the modalities' own
+STEPS = 4  # of reasoning about a question
 DETAIL = 96  # most tokens that one modality hands to a trunk whose tokens a decoder reads one by one
 
 
@@ -47,6 +48,7 @@ class Encoded:
     tokens: Tokens  # few tokens for the trunk; invalid in rows without the modality
     vector: Float[Tensor, "batch twice"]  # pooled over all tokens, for the modality's own head
     present: Bool[Tensor, " batch"]
+    detail: Tokens | None = None  # all tokens, where something reads them one by one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +116,7 @@ class Network(nn.Module):
     """One network for any columns in and any column out; a modality that a row lacks is not computed for it."""
 
     def __init__(
-        self, task: Task, shape: Shape, *, fusion: str = "early", norm: Callable[[int], nn.Module] = MaskedBatchNorm
+        self, task: Task, shape: Shape, *, fusion: str = "early", norm: Callable[[int], nn.Module] = MaskedBatchNorm, steps: int = STEPS
     ):  # fmt: skip
         super().__init__()
         if fusion not in (*SCHEDULES, "tensor"):
@@ -128,7 +130,7 @@ class Network(nn.Module):
         self.locked: tuple[str, ...] = ()
         dim = shape.dim
         self.encoders = nn.ModuleDict(
-            {key(m.name): encoder(m, shape, fine=bool(written)) for m in task.modalities}
+            {key(m.name): encoder(m, shape, fine=bool(written or task.question)) for m in task.modalities}
         )
         for block in self.encoders.modules():
             if isinstance(block, ConvBlock):
@@ -145,6 +147,9 @@ class Network(nn.Module):
         )
         both = self.trunk is not None and len(self.names) > 1
         self.products = Products(len(self.names), 2 * dim, dim) if both else None
+        reasons = bool(task.question) and steps > 0 and self.trunk is not None
+        self.question = task.question if reasons else ""
+        self.reasoning = Reasoning(dim, steps=steps) if reasons else None
         self.tensor = LowRankFusion(len(self.names), dim) if fusion == "tensor" else None
         self.heads = nn.ModuleDict(
             {
@@ -187,10 +192,14 @@ class Network(nn.Module):
             vector, few = self._few(name, number, tokens)
             few = spread(shared(few, part.source), part.row, batch.rows, number)
             vector = vector if part.source is None else vector[part.source]
+            detail = None
+            if self.reasoning is not None:
+                every = self._named(condense(tokens, DETAIL), number)
+                detail = spread(shared(every, part.source), part.row, batch.rows, number)
             present = torch.zeros(batch.rows, dtype=torch.bool, device=vector.device)
             present[part.row] = True
             whole = vector.new_zeros(batch.rows, vector.shape[1]).index_copy(0, part.row, vector)
-            encoded[name] = Encoded(tokens=few, vector=whole, present=present)
+            encoded[name] = Encoded(tokens=few, vector=whole, present=present, detail=detail)
         return encoded
 
     def _few(self, name: str, number: int, tokens: Tokens) -> tuple[Tensor, Tokens]:
@@ -201,8 +210,11 @@ class Network(nn.Module):
         vector, token = self.summaries[key(name)](tokens)
         one = tokens.valid.new_ones(len(token), 1)
         first = Tokens(x=token[:, None], kind=one.long(), place=token.new_zeros(len(token), 1, 3), valid=one)
-        few = join([first, short])
-        return vector, replace(few, x=few.x + self.kinds.weight[number])
+        return vector, self._named(join([first, short]), number)
+
+    def _named(self, tokens: Tokens, number: int) -> Tokens:
+        """Tokens that know which modality they belong to."""
+        return tokens if self.kinds is None else replace(tokens, x=tokens.x + self.kinds.weight[number])
 
     def fuse(
         self, encoded: Mapping[str, Encoded], keep: Mapping[str, Bool[Tensor, " batch"]] | None = None
@@ -234,9 +246,35 @@ class Network(nn.Module):
         readout = thought.x[:, :front].mean(1)
         if self.products is not None:
             readout = readout + self.products(*self._table(seen, {n: e.vector for n, e in encoded.items()}))
+        if self.reasoning is not None:
+            readout = readout + self._reasoned(encoded, seen)
         own = thought.valid[:, front:, None]
         body = (thought.x[:, front:] * own).sum(1) / own.sum(1).clamp(min=1)
         return Fused(joint=torch.cat([readout, body], -1), tokens=thought)
+
+    def _reasoned(
+        self, encoded: Mapping[str, Encoded], seen: Mapping[str, Tensor]
+    ) -> Float[Tensor, "batch dim"] | float:
+        """What the steps of thought end with; zeros in rows without the question, or without anything else."""
+        found = self.thoughts(encoded, seen)
+        if found is None:
+            return 0.0
+        question, view, vector = found
+        assert self.reasoning is not None, "a network that reasons"
+        memory, _ = self.reasoning(question, view, vector)
+        return memory * (question.valid.any(1) & view.valid.any(1))[:, None]
+
+    def thoughts(
+        self, encoded: Mapping[str, Encoded], seen: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tokens, Tokens, Float[Tensor, "batch twice"]] | None:
+        """The question's tokens, those of all else, and the question's vector; None where no row has both."""
+        details = {n: e.detail for n, e in encoded.items() if e.detail is not None}
+        if self.question not in details or len(details) < 2:
+            return None
+        if seen is not None:
+            details = {n: replace(d, valid=d.valid & seen[n][:, None]) for n, d in details.items()}
+        question = details.pop(self.question)
+        return question, compact(join(list(details.values()))), encoded[self.question].vector
 
     def memory(self, fused: Fused) -> Tokens:
         """What the decoders look at: the tokens of all modalities, behind one for what they tell together.

@@ -94,12 +94,14 @@ class Target:
 class Task:
     """Modalities in, targets out. The first target is the one asked for; the others only help training.
 
-    `match` names modalities that are brought into one space, in which those of one row lie close together.
+    `match` names modalities that are brought into one space, in which those of one row lie close together. `question` is
+    the text that asks about the others, "" for none: then the answer is reasoned out in steps.
     """
 
     modalities: tuple[Modality, ...]
     targets: tuple[Target, ...] = ()
     match: tuple[str, ...] = ()
+    question: str = ""
 
     @property
     def target(self) -> Target:
@@ -294,6 +296,21 @@ def _sentences(texts: Sequence[str]) -> bool:
     """Whether texts are sentences rather than names: most are of four words and more, and few recur."""
     long = sum(len(t.split()) >= 4 for t in texts)
     return bool(texts) and 2 * long > len(texts) and 4 * len(set(texts)) > len(texts)
+
+
+def asking(table: Table, modalities: Sequence[Modality]) -> str:
+    """The text modality whose cells mostly end in a question mark, where there is something else to ask about; or ""."""
+    if not any(m.carrier not in ("text", "table") for m in modalities):
+        return ""
+    for m in modalities:
+        said = (
+            [str(c).strip() for c in table.cells(m.column)[:2000] if not blank(c)]
+            if m.carrier == "text"
+            else []
+        )
+        if said and 2 * sum(s.endswith(("?", "\uff1f", "\u061f")) for s in said) > len(said):
+            return m.name
+    return ""
 
 
 def parse_column(text: str) -> tuple[str, dict[str, str]]:

@@ -11,7 +11,7 @@ import torch
 from sensorium.api.answers import answers, standard, subsets_of, truths, value_of
 from sensorium.api.choice import choose
 from sensorium.api.diagnosis import damaged, starved
-from sensorium.api.evaluate import evaluate_rows, floor_table, verdict
+from sensorium.api.evaluate import FITTED, evaluate_rows, floor_table, verdict
 from sensorium.api.explaining import explained, find_row, strangers
 from sensorium.api.heads import Rows, all_heads, everyone, floors_of, statistics, weighed, weighs
 from sensorium.api.interactions import Trained, sampled, study
@@ -50,7 +50,7 @@ from sensorium.data import Decoder, Row
 from sensorium.measure.baselines import Floor
 from sensorium.measure.experts import Experts
 from sensorium.measure.scores import headline
-from sensorium.network import SIZES, Network
+from sensorium.network import SIZES, STEPS, Network
 from sensorium.report import write_report
 from sensorium.store import Table, lock, read, read_json, read_jsonl, write_json
 from sensorium.tasks import Target
@@ -76,6 +76,7 @@ class Model:
         balance: how the losses of the joint head and of the inputs' own heads train the encoders: a word of
             `training.BALANCES`.
         teacher: run for the same target whose answers are learned, too; it may read columns that are not among `inputs`.
+        steps: of reasoning, where one input is a question about the others (default 4; 0: none).
         group: column whose values (subject, speaker, patient) stay on one side of the validation cut.
         limits: what one cell may hold at most.
     """
@@ -83,12 +84,15 @@ class Model:
     def __init__(
         self, target: str, *, inputs: Sequence[str] | None = None, also: Sequence[str] = (), columns: Mapping[str, str] | None = None,
         size: str | None = None, fusion: str = "auto", seed: int = 0, minutes: float | None = None, epochs: int | None = None,
-        group: str | None = None, balance: str = "guarded", teacher: str | Path | None = None, limits: Limits = Limits(),
+        group: str | None = None, balance: str = "guarded", teacher: str | Path | None = None, steps: int | None = None,
+        limits: Limits = Limits(),
     ):  # fmt: skip
         if size is not None and size not in SIZES:
             raise InputError("no such size", got=size, fix=f"one of {', '.join(SIZES)}")
         if fusion not in ("auto", "early", "mid", "late", "tensor"):
             raise InputError("no such fusion", got=fusion, fix="use auto, early, mid, late or tensor")
+        if steps is not None and not 0 <= steps <= 32:
+            raise InputError("no such number of steps", got=steps, fix="0 to 32")
         if balance not in BALANCES:
             raise InputError("no such balance", got=balance, fix=f"one of {', '.join(BALANCES)}")
         if (minutes is not None and not minutes > 0) or (epochs is not None and epochs < 1):
@@ -97,6 +101,7 @@ class Model:
         self.asked = Asked(
             target=target, inputs=None if inputs is None else tuple(inputs), also=tuple(also), columns=columns, size=size,
             fusion=fusion, seed=seed, minutes=minutes, epochs=epochs, group=group, balance=balance, teacher=None if teacher is None else str(teacher),
+            steps=steps,
         )  # fmt: skip
         self.limits = limits
         self.floors: tuple[Floor, ...] = ()  # those that have a say in the answers
@@ -177,9 +182,9 @@ class Model:
         """Make the network and the plan; the plan of an interrupted run is taken as it was."""
         self.size = self.asked.size or ("small" if torch.cuda.is_available() else "nano")
         torch.manual_seed(self.asked.seed)
-        self.network = Network(
-            self.task, SIZES[self.size], fusion="early" if self.asked.fusion == "auto" else self.asked.fusion
-        )
+        fusion = "early" if self.asked.fusion == "auto" else self.asked.fusion
+        steps = STEPS if self.asked.steps is None else self.asked.steps
+        self.network = Network(self.task, SIZES[self.size], fusion=fusion, steps=steps)
         if old is not None:
             self.plan = Plan(**old["plan"])  # type: ignore[arg-type]
             return
@@ -262,7 +267,7 @@ class Model:
             )  # fmt: skip
             self.floors = tuple(f for f in single if f.name in self.experts.weights)
             self.promises = fit_promises(target, names, halves, heads, present, fewer, truth[known], single)
-            metrics, said = self._measure(rows, truth)
+            metrics, said = self._measure(rows, truth, say=found["say"], most=FITTED)
             metrics["baselines"] = floor_table(
                 found["floors"], statistics(self.task, rows), rows.texts, truth, target, str(found["metric"])
             )
@@ -346,10 +351,10 @@ class Model:
             raise InputError("nothing to write from", got=errors[0], fix="give at least one of the inputs")
         yield from streamed(self.network, self.task, rows[0], manner=manner)
 
-    def _measure(self, rows: Rows, truth: np.ndarray) -> tuple[dict[str, object], np.ndarray]:
+    def _measure(self, rows: Rows, truth: np.ndarray, **how: object) -> tuple[dict[str, object], np.ndarray]:
         return evaluate_rows(
-            self.network, self.task, self.experts, self.floors, rows, truth, promises=self.promises
-        )
+            self.network, self.task, self.experts, self.floors, rows, truth, promises=self.promises, seed=self.asked.seed, **how,
+        )  # fmt: skip
 
     def _known(self, table: Table, say: Say) -> tuple[Table, Rows, np.ndarray, list[str]]:
         """The readable rows whose target is filled, decoded, with their truth and remarks. Raises InputError for none."""
@@ -371,7 +376,7 @@ class Model:
             metrics, remarks = on_table(self.network, self.task, decoder, seed=self.asked.seed, say=say)
         else:
             _, some, truth, remarks = self._known(table, say)
-            metrics, _ = self._measure(some, truth)
+            metrics, _ = self._measure(some, truth, say=say)
         skipped = len(table) - int(metrics["rows"])  # type: ignore[call-overload]
         metrics |= {
             "split": "given",

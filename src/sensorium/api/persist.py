@@ -67,8 +67,13 @@ def write_run(folder: Path, model: State, mark: Mapping[str, object], *, complet
         **_common(model, mark, complete=complete),
         "targets": [asdict(t) for t in model.task.targets],
         "experts": {"weights": dict(model.experts.weights), "prior": list(model.experts.prior), "lean": model.experts.lean},
-        "floors": floors, "promises": model.promises.to_json(),
+        "floors": floors, "promises": model.promises.to_json(), "reasoning": _reasoning(model),
     })  # fmt: skip
+
+
+def _reasoning(model: State) -> dict[str, object]:
+    reasoning = model.network.reasoning
+    return {"question": model.task.question, "steps": 0 if reasoning is None else reasoning.steps}
 
 
 def write_match(folder: Path, model: MatchState, mark: Mapping[str, object], *, complete: bool) -> None:
@@ -142,7 +147,8 @@ def weights_of(folder: Path) -> dict:
 
 def _network(saved: Mapping, task: Task, folder: Path) -> Network:
     norm = norm_for(int(saved["plan"].get("memory", 0)))
-    network = Network(task, SIZES[saved["size"]], fusion=saved["fusion"], norm=norm)
+    steps = int(saved.get("reasoning", {}).get("steps", 0))
+    network = Network(task, SIZES[saved["size"]], fusion=saved["fusion"], norm=norm, steps=steps)
     weights = weights_of(folder)
     if not any(name.startswith("products.") for name in weights):
         network.products = None  # a run of before there were any
@@ -160,7 +166,8 @@ def restored(saved: Mapping, folder: Path) -> State:
             fix="give a run of `fit --target`",
         )
     targets = tuple(_target(t) for t in saved["targets"])
-    task = Task(modalities=modalities_of(saved), targets=targets)
+    question = str(saved.get("reasoning", {}).get("question", ""))
+    task = Task(modalities=modalities_of(saved), targets=targets, question=question)
     network = _network(saved, task, folder)
     told, floors = saved["experts"], ()
     if saved.get("floors"):

@@ -17,6 +17,7 @@ from sensorium.tasks import (
     Column,
     Target,
     Task,
+    asking,
     blank,
     infer_columns,
     infer_target,
@@ -48,6 +49,7 @@ class Asked:
     group: str | None = None
     balance: str = "guarded"
     teacher: str | None = None
+    steps: int | None = None  # of reasoning about a question
 
 
 def asked_of(saved: Mapping) -> Asked:
@@ -211,7 +213,9 @@ def plan_task(table: Table, asked: Asked, limits: Limits) -> tuple[Task, dict[st
             f"{len(table.duplicate_ids)} ids stand in several rows, such as {table.duplicate_ids[0]!r}"
         )
     modalities = surveyed(table, columns, Decoder(table, limits=limits, rates=rates), asked.seed)
-    return Task(modalities=modalities, targets=found), rates, remarks + more
+    return (
+        Task(modalities=modalities, targets=found, question=asking(table, modalities)), rates, remarks + more
+    )  # fmt: skip
 
 
 def _target(name: str, table: Table, spoken: Mapping[str, str]) -> Target:

@@ -11,6 +11,7 @@ OF_TARGET = {
     "also": None,
     "group": None,
     "teacher": None,
+    "steps": None,
     "fusion": "auto",
     "balance": "guarded",
 }

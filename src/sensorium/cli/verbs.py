@@ -18,6 +18,7 @@ from sensorium.cli.runs import (
     trained_on,
 )
 from sensorium.cli.screen import (
+    control_lines,
     duration,
     explanation_lines,
     interaction_lines,
@@ -25,6 +26,7 @@ from sensorium.cli.screen import (
     subset_lines,
     tell,
 )
+from sensorium.cli.writing import must_not_search, text_answers
 from sensorium.types import InputError
 
 TARGETS = ("digit", "sum")  # of the demo
@@ -52,7 +54,7 @@ def fit(args: argparse.Namespace) -> None:
     else:
         model = Model(
             args.target, inputs=split_names(args.inputs), also=split_names(args.also) or (), fusion=args.fusion, group=args.group,
-            balance=args.balance, teacher=args.teacher, **shared,
+            balance=args.balance, teacher=args.teacher, steps=args.steps, **shared,
         )  # fmt: skip
     model.fit(args.data, valid=args.valid, out=args.out, say=args.progress)
     args.progress.close()
@@ -107,6 +109,7 @@ def predict(args: argparse.Namespace) -> None:
 
     must_be_finished(args.run)
     if named:
+        must_not_search(args)
         said = named_answers(args, limits)
         classes = tuple(next((p.probabilities for p in said if p.probabilities), {}))
         write_predictions(Path(args.out), said, classes=classes)
@@ -120,10 +123,15 @@ def predict(args: argparse.Namespace) -> None:
             got=args.run,
             fix='name classes: --labels "cat,dog"',
         )
-    found = model.predict(table, sets=args.sets, abstain=args.abstain, say=args.progress)
-    write_predictions(Path(args.out), found, classes=model.classes, sets=args.sets is not None)
+    if model.task.target.wording is not None:
+        found, classes, notes = text_answers(args, model, table)
+    else:
+        must_not_search(args)
+        found = model.predict(table, sets=args.sets, abstain=args.abstain, say=args.progress)
+        classes, notes = model.classes, []
+    write_predictions(Path(args.out), found, classes=classes, sets=args.sets is not None)
     args.progress.close()
-    _answered(args, found, lacking(model, table))
+    _answered(args, found, [*lacking(model, table), *notes])
 
 
 def _answered(args: argparse.Namespace, found: Sequence, notes: Sequence[str]) -> None:
@@ -159,7 +167,8 @@ def evaluate(args: argparse.Namespace) -> None:
         *metrics["warnings"],
         *[f"{metrics['skipped']} rows were skipped"] * bool(metrics["skipped"]),
     ]  # type: ignore[misc]
-    tell(args, metrics, [f"{args.data}: {which}", *notes, *metrics["verdict"], *subset_lines(metrics)])  # type: ignore[misc]
+    figures = [*subset_lines(metrics), *control_lines(metrics)]
+    tell(args, metrics, [f"{args.data}: {which}", *notes, *metrics["verdict"], *figures])  # type: ignore[misc]
 
 
 def interactions(args: argparse.Namespace) -> None:

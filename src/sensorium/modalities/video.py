@@ -249,7 +249,7 @@ def _of_array(content: np.ndarray, media: Media, limits: Limits) -> Signal:
 
 
 def survey(signals: Sequence[Signal], **given: object) -> dict[str, object]:
-    """Learn options: `side` pixels (48), `frames` (16, or all there are), `channels`, `step_s` (seconds)."""
+    """Learn options: `side` pixels (48, for small frames the next multiple of 16), `frames` (16, or all there are), `channels`, `step_s` (seconds)."""
     known = {
         "side": whole(8, SHORT),
         "frames": whole(1, KEPT),
@@ -266,7 +266,9 @@ def survey(signals: Sequence[Signal], **given: object) -> dict[str, object]:
     ]
     step_s = round(max(0.001, float(np.median(gaps))), 4) if gaps else 0.04
     flat = bool(signals) and all(colourless(s.values) for s in signals)
-    return {"side": 48, "frames": frames, "channels": 1 if flat else 3, "step_s": step_s, **options}
+    largest = max((min(s.values.shape[1:3]) for s in signals), default=48)
+    side = min(48, 16 * max(1, -(-int(largest) // 16)))  # enlarging tells nothing
+    return {"side": side, "frames": frames, "channels": 1 if flat else 3, "step_s": step_s, **options}
 
 
 def patches(signal: Signal, *, side: int, frames: int, channels: int) -> np.ndarray:
