@@ -13,6 +13,7 @@ from sensorium.data import Decoder, Row
 from sensorium.measure.resample import Score
 from sensorium.measure.text import beside, commonest, plain, text_scores, words
 from sensorium.modalities import CARRIERS
+from sensorium.modalities.text import ids as tokens_of
 from sensorium.network import Network, key
 from sensorium.tasks import Task, Wording, texts_of
 from sensorium.tokens import Tokens
@@ -20,11 +21,12 @@ from sensorium.training import memories
 from sensorium.translation.beam import beam
 from sensorium.translation.closed import constrained
 from sensorium.translation.loss import lesson
-from sensorium.translation.search import Rules, by_lot, pieces, sample, stream
+from sensorium.translation.search import Choose, Rules, by_lot, likeliest, pieces, sample, stream
 from sensorium.types import InputError, Prediction
 
 SHOWN = 12  # rows that a report shows
 BLIND, COMMONEST = "without any input", "the commonest text"  # who answers beside the model
+WIDEST = 1000  # beam
 MEASURED = 1000  # most rows of which every subset of the inputs is measured
 
 
@@ -39,6 +41,24 @@ class Manner:
     longest: int | None = None  # ids; None: as long as training texts
     temperature: float | None = None  # draw by lot instead, of the likeliest nine tenths
     seed: int = 0
+
+    def __post_init__(self):
+        """Raises InputError for a beam that is empty or huge, a negative alpha, a temperature that is not above 0, odd lengths."""
+        shortest, longest = self.shortest, self.longest
+        wrong = {
+            "beam": not 1 <= self.beam <= WIDEST,
+            "alpha": not 0 <= self.alpha < np.inf,
+            "temperature": self.temperature is not None and not 0 < self.temperature < np.inf,
+            "shortest": shortest < 0 or (longest is not None and shortest > longest),
+            "longest": longest is not None and longest < 1,
+            "no_repeat": self.no_repeat < 0,
+        }
+        odd = {name: getattr(self, name) for name, is_so in wrong.items() if is_so}
+        if odd:
+            raise InputError(
+                "no text can be searched for so", got=odd,
+                fix=f"beam 1 to {WIDEST}, alpha from 0, temperature above 0, 0 <= shortest <= longest, longest from 1",
+            )  # fmt: skip
 
     @property
     def rules(self) -> Rules:
@@ -82,12 +102,19 @@ def _said(network: Network, task: Task, memory: Tokens, manner: Manner) -> list[
         told = constrained(decoder, memory, [wording.read(a).tolist() for a in wording.answers]).double()
         return [_chosen(line, wording) for line in told.numpy()]
     if manner.temperature is not None:
-        lot = by_lot(torch.Generator().manual_seed(manner.seed), temperature=manner.temperature, top_p=0.9)
-        made = sample(decoder, memory, choose=lot, rules=manner.rules)
+        made = sample(decoder, memory, choose=_choice(manner), rules=manner.rules)
     else:
         made = beam(decoder, memory, width=manner.beam, alpha=manner.alpha, rules=manner.rules)
     ids, told = made.ids[:, 0].numpy(), made.log_probability[:, 0].tolist()
     return [Said(text=wording.write(i), log_probability=p) for i, p in zip(ids, told, strict=True)]
+
+
+def _choice(manner: Manner) -> Choose:
+    """How one id is chosen: by lot where a temperature is given, else the likeliest."""
+    if manner.temperature is None:
+        return likeliest
+    lot = torch.Generator().manual_seed(manner.seed)
+    return by_lot(lot, temperature=manner.temperature, top_p=0.9)
 
 
 def _chosen(told: np.ndarray, wording: Wording) -> Said:
@@ -99,11 +126,17 @@ def _chosen(told: np.ndarray, wording: Wording) -> Said:
 
 
 def streamed(network: Network, task: Task, row: Row, *, manner: Manner = MANNER) -> Iterator[str]:
-    """Write the text of one row in pieces, each as soon as no later id can change it: of the likeliest id each time."""
+    """Write the text of one row in pieces, each as soon as no later id can change it: of the likeliest id each time, or by lot.
+
+    An answer out of a closed set comes in one piece.
+    """
     wording, decoder = task.target.wording, network.writers[key(task.target.column)]
     assert wording is not None, "the target is a text"
     _, memory = next(memories(network.eval(), task, [row]))
-    ids = (int(i[0]) for i in stream(decoder, memory, rules=manner.rules))
+    if wording.answers:
+        yield _said(network, task, memory, manner)[0].text
+        return
+    ids = (int(i[0]) for i in stream(decoder, memory, choose=_choice(manner), rules=manner.rules))
     yield from pieces(ids, wording.write)
 
 
@@ -238,18 +271,48 @@ def shown(
     )
     half = most // 2
     chosen = rank if len(rank) <= most else np.concatenate([rank[:half], rank[-half:]])
+    return [
+        {"truth": list(found.truth[row])[:5]}
+        | drawn(network, task, decoder, row, found.rows[row], found.said[row])
+        for row in chosen.tolist()
+    ]
+
+
+def drawn(
+    network: Network, task: Task, decoder: Decoder, number: int, row: Row, said: Said
+) -> dict[str, object]:
+    """One row of a table with what was written for it: its id, previews of its cells, the text, and where the decoder looked."""
+    cells: dict[str, object] = {}
+    for m in task.modalities:
+        signal = decoder.of(number, m) if m.name in row else None
+        cells[m.name] = None if signal is None else CARRIERS[m.carrier].preview(signal)
+    return {
+        "id": decoder.table.ids[number], "said": said.text, "log_probability": round(said.log_probability, 4),
+        "cells": cells, **looks(network, task, row, said.text),
+    }  # fmt: skip
+
+
+def shortened(task: Task, decoder: Decoder) -> list[str]:
+    """A remark for each text input of which cells are longer than what the model reads: it reads their beginning."""
     told = []
-    for row in chosen.tolist():
-        cells: dict[str, object] = {}
-        for m in task.modalities:
-            signal = decoder.of(row, m) if m.name in found.rows[row] else None
-            cells[m.name] = None if signal is None else CARRIERS[m.carrier].preview(signal)
-        said = found.said[row]
-        told.append({
-            "id": decoder.table.ids[row], "said": said.text, "log_probability": round(said.log_probability, 4),
-            "truth": list(found.truth[row])[:5], "cells": cells, **looks(network, task, found.rows[row], said.text),
-        })  # fmt: skip
+    for m in task.modalities:
+        if m.carrier != "text":
+            continue
+        json, most, case = str(m.options["tokenizer"]), m.longest, bool(m.options["case"])
+        texts = [_text_of(decoder, i, m.column) for i in range(len(decoder.table))]
+        long = sum(len(tokens_of(t if case else t.lower(), json)) > most for t in texts)
+        if long:
+            told.append(f"{m.name}: cut after {most} tokens in {long} of {len(texts)} rows; training texts were hardly longer")  # fmt: skip
     return told
+
+
+def _text_of(decoder: Decoder, row: int, column: str) -> str:
+    """The text of a cell; "" for none, and for one that cannot be read, of which the answer's error tells."""
+    try:
+        signal = decoder.signal(row, column, "text")
+    except InputError:
+        return ""
+    return "" if signal is None else str(signal.values[0])
 
 
 def truth_texts(cells: Sequence[object]) -> list[list[str]]:
@@ -280,7 +343,17 @@ def on_table(
     """Figures on the rows of a table whose target is filled, and remarks. Raises InputError where there are none."""
     part, rows, remarks = known_rows(decoder, task, say)
     truth = truth_texts(part.cells(task.target.column))
+    asked = Decoder(part, limits=decoder.limits, rates=decoder.rates)
+    remarks = [*remarks, *_unheard(must_write(task), truth), *shortened(task, asked)]
     return measured(network, task, rows, truth, seed=seed, say=say)[0], remarks
+
+
+def _unheard(wording: Wording, truth: Sequence[Sequence[str]]) -> list[str]:
+    """A remark on true answers that are not in the closed set: such rows count as wrong."""
+    known = {plain(a) for a in wording.answers}
+    odd = sorted({t[0] for t in truth if known and not known & {plain(one) for one in t}})
+    told = f"answers that training never saw: {', '.join(map(repr, odd[:5]))}; their rows count as wrong"
+    return [told] if odd else []
 
 
 def text_predictions(

@@ -9,7 +9,7 @@ from pathlib import Path
 from sensorium.cli.asked import limits_of, split_names
 from sensorium.cli.runs import must_be_finished
 from sensorium.cli.screen import tell
-from sensorium.types import InputError
+from sensorium.types import InputError, Modality
 
 CARRIERS = (
     "text",
@@ -207,34 +207,42 @@ def _as_query(table, column: str, matcher):
 
 
 def _query(args: argparse.Namespace, matcher) -> dict[str, object]:
-    """What was asked for on the command line: matched column -> value. Raises InputError for a carrier that the run never saw."""
-    found: dict[str, object] = {}
-    for carrier in CARRIERS:
-        value = getattr(args, carrier)
-        if value is None:
-            continue
-        columns = [
-            m.column for m in matcher.task.modalities if m.carrier == carrier and m.name in matcher.task.match
-        ]
-        if not columns:
-            kinds = ", ".join(f"{m.column} ({m.carrier})" for m in matcher.task.modalities)
-            raise InputError(f"the run never saw {carrier}", got=value, fix=f"ask by {kinds}")
-        found[columns[0]] = value
-    for pair in args.ask:
-        column, equals, value = pair.partition("=")
-        if not equals or column not in matcher.asked.match:
-            raise InputError(
-                "no such column to ask by",
-                got=pair,
-                fix=f"--ask COLUMN=VALUE with {', '.join(matcher.asked.match)}",
-            )
-        found[column] = value
+    """What was asked for on the command line: matched column -> value. Raises InputError where nothing was."""
+    matched = [m for m in matcher.task.modalities if m.name in matcher.task.match]
+    found = cells_of(args, matched, matcher.asked.match)
     if not found and args.words is None:
         raise InputError(
             "there is nothing to search for",
             got=args.index,
             fix='--text "...", --image FILE, or --words "..."',
         )
+    return found
+
+
+def cells_of(
+    args: argparse.Namespace, modalities: Sequence[Modality], columns: Sequence[str]
+) -> dict[str, object]:
+    """What was given on the command line, as column -> value: `--CARRIER` for the first column that carries it, `--ask` by name.
+
+    Raises InputError for a carrier and for a column that the run does not have.
+    """
+    found: dict[str, object] = {}
+    for carrier in CARRIERS:
+        value = getattr(args, carrier)
+        if value is None:
+            continue
+        able = [m.column for m in modalities if m.carrier == carrier]
+        if not able:
+            kinds = ", ".join(f"{m.column} ({m.carrier})".replace("\n", ", ") for m in modalities)
+            raise InputError(f"the run never saw {carrier}", got=value, fix=f"ask by {kinds}")
+        found[able[0]] = value
+    for pair in args.ask:
+        column, equals, value = pair.partition("=")
+        if not equals or column not in columns:
+            raise InputError(
+                "no such column to ask by", got=pair, fix=f"--ask COLUMN=VALUE with {', '.join(columns)}"
+            )
+        found[column] = value
     return found
 
 

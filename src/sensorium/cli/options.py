@@ -19,6 +19,7 @@ from sensorium.cli.verbs import (
     report,
     version,
 )
+from sensorium.cli.writing import generate
 from sensorium.types import Limits
 
 SIZES = ("nano", "small", "base")
@@ -43,7 +44,11 @@ EXAMPLES = {
 
 Ctrl-C ends the training and leaves a finished run; after a crash the same command goes on where it was.
 Kinds for --column: text image audio video series points number category, or ignore; for the target category,
-labels (several in a cell, a|b) or number.""",
+labels (several in a cell, a|b), number or text. A target that is text is written; behind `text:`, with commas between:
+decoder=classic (additive attention and a gated recurrent unit instead of a transformer), open=yes (written freely, though its
+texts recur) or open=no (one of the texts of training), words=N (size of the vocabulary), longest=N (tokens of a text),
+case=no (lower case only).
+  sensorium fit photos.csv --target caption --column caption=text:decoder=classic,longest=40 -o run""",
     "predict": "sensorium predict run new.csv -o predictions.csv",
     "evaluate": """sensorium evaluate run reviews.csv
 
@@ -63,6 +68,12 @@ another: a page, RUN/align-7.html.""",
     "search": """sensorium search catalog --text "a red kettle" -k 5
   sensorium search catalog --image photo.jpg --text "in red" --where "price < 20"
   sensorium search catalog queries.csv --query caption -k 10 -o ranks.csv""",
+    "generate": """sensorium generate run --image photo.jpg
+  sensorium generate run --image photo.jpg --text "what is on the left?" --stream
+  sensorium generate run photos.csv --row 7 -o page.html
+
+Each --CARRIER goes to the first column of that kind; --ask COL=VALUE names another one. What is not given is absent.
+The page shows where the model looked for each word: RUN/generate.html, for a row of a table RUN/generate-N.html.""",
     "report": "sensorium report run",
     "doctor": "sensorium doctor --json",
 }
@@ -143,6 +154,10 @@ def _fit_options(verb: argparse.ArgumentParser) -> None:
         "but an input that alone tells nothing on validation rows does not train by itself)",
     )
     add(
+        "--steps", type=int, metavar="N",
+        help="steps of reasoning, where one input is a question about the others (default: 4; 0: none)",
+    )  # fmt: skip
+    add(
         "--teacher", metavar="RUN",
         help="learn from the answers of a run for the same target, too; it may read columns that these inputs lack",
     )  # fmt: skip
@@ -201,6 +216,41 @@ def _named_options(verb: argparse.ArgumentParser) -> None:
     add("--target", metavar="COL", help="the column of --shots that holds the labels")
 
 
+def _cells_options(verb: argparse.ArgumentParser, what: str) -> None:
+    """Cells given on the command line: by what they carry, or by the name of their column."""
+    add = verb.add_argument
+    for carrier in CARRIERS:
+        add(f"--{carrier}", metavar="TEXT" if carrier == "text" else "FILE", help=f"{what} this {carrier}")
+    add(
+        "--ask", action="append", default=[], metavar="COL=VALUE",
+        help=f"{what} a value of this column; repeatable",
+    )  # fmt: skip
+
+
+def _manner_options(verb: argparse.ArgumentParser) -> None:
+    """How texts are searched for."""
+    add = verb.add_argument
+    add("--beam", type=int, metavar="N", help="texts that are followed at once (default: 4)")
+    add("--alpha", type=float, metavar="A", help="0 favours short texts, 1 long ones (default: 0.7)")
+    add("--longest", type=int, metavar="N", help="most tokens (default: as many as training texts)")
+    add("--shortest", type=int, metavar="N", help="fewest tokens (default: 0)")
+    add("--temperature", type=float, metavar="T", help="draw by lot instead, below 1 close to the likeliest")
+    add("--seed", type=int, metavar="S", help="of --temperature (default: 0)")
+
+
+def _generate_options(verb: argparse.ArgumentParser) -> None:
+    add = verb.add_argument
+    add("run", metavar="RUN", help="folder that `fit` wrote, with a target that is text")
+    add("data", metavar="DATA", nargs="?", help="a table, of which --row is written for")
+    _cells_options(verb, "write from")
+    add("--row", metavar="N", help="of DATA: id of the row, or its number from 0 (default: 0)")
+    add("--split", metavar="NAME", help="of DATA: only the rows of this split")
+    _manner_options(verb)
+    add("--stream", action="store_true", help="print the text in pieces, as it is written: a beam of one")
+    add("-o", "--out", metavar="FILE", help="the page (default: RUN/generate.html)")
+    _limits(verb)
+
+
 def _finding_verbs(verbs) -> None:
     """Vectors, an index, searches."""
     vectors = _verb(verbs, "embed", embed)
@@ -231,15 +281,7 @@ def _finding_verbs(verbs) -> None:
     add = asked.add_argument
     add("index", metavar="INDEX", help="folder that `index` wrote")
     add("queries", metavar="QUERIES", nargs="?", help="a table of queries, with --query and -o")
-    for carrier in CARRIERS:
-        add(f"--{carrier}", metavar="TEXT" if carrier == "text" else "FILE", help=f"look for this {carrier}")
-    add(
-        "--ask",
-        action="append",
-        default=[],
-        metavar="COL=VALUE",
-        help="look for a value of this column; repeatable",
-    )
+    _cells_options(asked, "look for")
     add("--query", metavar="COL", help="the column of QUERIES that asks")
     add("--answer", metavar="COL", help="find by this column (default: whichever fits best)")
     add(
@@ -279,6 +321,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="RISK",
         help="leave rows unanswered so that at most this share is wrong",
     )
+    _manner_options(asked)
     measured = _verb(verbs, "evaluate", evaluate)
     _use_options(measured)
     measured.add_argument(
@@ -292,6 +335,7 @@ def parser() -> argparse.ArgumentParser:
     )
     why.add_argument("--answer", metavar="CLASS", help="explain this class instead of the likeliest")
     why.add_argument("-o", "--out", metavar="FILE", help="the page (default: RUN/explain-N.html)")
+    _generate_options(_verb(verbs, "generate", generate))
     _finding_verbs(verbs)
     _verb(verbs, "report", report).add_argument("run", metavar="RUN", help="folder that `fit` wrote")
     _verb(verbs, "doctor", doctor)

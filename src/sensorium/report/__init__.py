@@ -7,11 +7,12 @@ from pathlib import Path
 from sensorium.report.alignment import alignment
 from sensorium.report.explained import explanation
 from sensorium.report.found import search_page
+from sensorium.report.generated import generated_page
 from sensorium.report.page import Run, page
 from sensorium.store import read_json, write_bytes
 from sensorium.types import InputError
 
-__all__ = ["write_alignment", "write_explanation", "write_report", "write_search"]
+__all__ = ["write_alignment", "write_explanation", "write_generated", "write_report", "write_search"]
 
 
 def write_report(run_folder: str | Path) -> Path:
@@ -62,6 +63,12 @@ def write_alignment(found: Mapping, path: str | Path) -> Path:
 def write_search(found: Mapping, path: str | Path) -> Path:
     """Write the page of one search; return its path. Raises InputError where the file cannot be written."""
     write_bytes(Path(path), search_page(found).encode("utf-8", "replace"))
+    return Path(path)
+
+
+def write_generated(found: Mapping, path: str | Path) -> Path:
+    """Write the page of one text that was written; return its path. Raises InputError where the file cannot be written."""
+    write_bytes(Path(path), generated_page(found).encode("utf-8", "replace"))
     return Path(path)
 
 
