@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sensorium.encoders import ENCODERS
 from sensorium.fusion import SCHEDULES, LowRankFusion, Products, Reasoning, Trunk
 from sensorium.nn import ConvBlock, MaskedBatchNorm
-from sensorium.representation import Head, Space, Summary
+from sensorium.representation import Head, Space, Spotter, Summary
 from sensorium.tasks import Task, Wording
 from sensorium.tokens import SHARED, Batch, Tokens, compact, join, pooled, shared
 from sensorium.translation import AttentiveDecoder, Decoder, TextDecoder
@@ -165,6 +165,17 @@ class Network(nn.Module):
         )
         self.writers = nn.ModuleDict({key(t.column): writer(t.wording, shape) for t in written if t.wording})
         self.gist = nn.Linear(2 * dim, dim) if written and joint else None
+        # What is to be written, and what is asked about, is shown by the other inputs: to find it there is the shortest way.
+        sizes = {t.column: t.wording.vocabulary for t in written if t.wording}
+        sizes |= {
+            m.name: int(str(m.options["vocabulary"])) for m in task.modalities if m.name == self.question
+        }
+        self.spotters = nn.ModuleDict(
+            {
+                key(text): nn.ModuleDict({key(n): Spotter(dim, words) for n in self.names if n != text})
+                for text, words in sizes.items()
+            }
+        )
         senders = [*task.match, *([JOINT] if joint else [])]
         self.space = Space(senders, dim, shape.space, dropout=shape.dropout) if task.match else None
 
@@ -193,7 +204,7 @@ class Network(nn.Module):
             few = spread(shared(few, part.source), part.row, batch.rows, number)
             vector = vector if part.source is None else vector[part.source]
             detail = None
-            if self.reasoning is not None:
+            if self.spotters:
                 every = self._named(condense(tokens, DETAIL), number)
                 detail = spread(shared(every, part.source), part.row, batch.rows, number)
             present = torch.zeros(batch.rows, dtype=torch.bool, device=vector.device)
@@ -275,6 +286,13 @@ class Network(nn.Module):
             details = {n: replace(d, valid=d.valid & seen[n][:, None]) for n, d in details.items()}
         question = details.pop(self.question)
         return question, compact(join(list(details.values()))), encoded[self.question].vector
+
+    def spot(self, encoded: Mapping[str, Encoded], text: str) -> dict[str, Float[Tensor, "batch word"]]:
+        """Modality -> log probability that it shows no trace of each word of a text's vocabulary (see `Spotter`)."""
+        spotters = self.spotters[key(text)]
+        return {
+            n: spotters[key(n)](e.detail) for n, e in encoded.items() if key(n) in spotters and e.detail is not None
+        }  # fmt: skip
 
     def memory(self, fused: Fused) -> Tokens:
         """What the decoders look at: the tokens of all modalities, behind one for what they tell together.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -88,3 +88,32 @@ class Space(nn.Module):
     def hold(self) -> None:
         """Bring the scales back between 1 and 100: to be called after every step."""
         self.heat.clamp_(self.WARMEST, self.COLDEST)
+
+
+class Spotter(nn.Module):
+    """Which words are to be found in tokens of another kind: each token may show a word, and one is enough.
+
+    Noisy-or over the tokens (arXiv:1411.4952, sec. 3.1), so what shows a word is found without being told where it is.
+    """
+
+    RARE = -6.0  # log odds of a word in a token before anything is learned
+
+    def __init__(self, dim: int, words: int):
+        super().__init__()
+        self.linear = nn.Linear(dim, words)
+        nn.init.constant_(self.linear.bias, self.RARE)
+
+    def forward(self, tokens: Tokens) -> Float[Tensor, "batch word"]:
+        """Log probability that no valid token shows a word; just below 0 at most."""
+        absent = F.logsigmoid(-self.linear(tokens.x.masked_fill(~tokens.valid[:, :, None], 0)))
+        return absent.masked_fill(~tokens.valid[:, :, None], 0).sum(1).clamp(max=-1e-6)
+
+
+def spot_losses(
+    absent: Float[Tensor, "batch word"], words: Int[Tensor, "batch step"]
+) -> Float[Tensor, " batch"]:
+    """Binary cross-entropy of the words of a text (ids, 0 and 1 aside) and of all others, per word that there is; (batch,)."""
+    there = torch.zeros_like(absent).scatter(1, words, 1.0)[:, 2:]
+    absent = absent[:, 2:]
+    each = -(there * torch.log(-torch.expm1(absent)) + (1 - there) * absent)
+    return each.sum(1) / there.sum(1).clamp(min=1)

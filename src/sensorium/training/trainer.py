@@ -22,7 +22,7 @@ from sensorium.training.losses import Named, losses, told, total
 from sensorium.training.matching import held_matches, match_losses, match_vectors, matching_of
 from sensorium.training.plan import Examples, Plan, schedule
 from sensorium.training.replay import activation_bytes, chunks_for, refuse_batch_norm, replay
-from sensorium.training.writing import blinded, held_texts, write_losses
+from sensorium.training.writing import blinded, held_texts, spotted, write_losses
 from sensorium.types import InputError
 
 PROGRESS = 1e-3  # of a validation loss: less is noise
@@ -150,6 +150,7 @@ class Trainer:
             found |= losses(answers, batch, self.task, {n: e.present for n, e in encoded.items()})
             if fused is not None:
                 found |= write_losses(self.network, fused, batch, self.task)
+                found |= spotted(self.network, encoded, batch, self.task)
         if self.network.space is not None:
             vectors = match_vectors(self.network, encoded)
             found |= match_losses(vectors, self.network.space, batch, self.matching)

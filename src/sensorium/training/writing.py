@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sensorium.data import Row
 from sensorium.network import JOINT, Encoded, Fused, Network, key
+from sensorium.representation import spot_losses
 from sensorium.tasks import Task
 from sensorium.tokens import Batch, Tokens
 from sensorium.training.answers import Held, encode_all
@@ -40,6 +41,25 @@ def write_losses(network: Network, fused: Fused, batch: Batch, task: Task) -> di
         each = row_losses(decoder(memory, given), wanted)
         weight = batch.weight[column] * batch.known[column]
         found[column, JOINT] = (each * weight).sum() / weight.sum().clamp(min=1e-6)
+    return found
+
+
+def spotted(
+    network: Network, encoded: Mapping[str, Encoded], batch: Batch, task: Task
+) -> dict[Named, Tensor]:
+    """Mean loss of finding in each modality the words that are to be written, and those of the question about it."""
+    found: dict[Named, Tensor] = {}
+    texts_of = {t.column: (batch.targets[t.column], batch.known[t.column]) for t in task.targets if t.wording}
+    if network.question in batch.parts:
+        part = batch.parts[network.question].own()
+        words = torch.zeros(batch.rows, part.values.shape[1], dtype=torch.long)
+        words[part.row] = part.values.long()
+        texts_of[network.question] = words, (words > 1).any(1)
+    for text, (words, known) in texts_of.items():
+        for name, absent in network.spot(encoded, text).items():
+            rows = known & encoded[name].present
+            each = spot_losses(absent, words)
+            found[text, name] = (each * rows).sum() / rows.sum().clamp(min=1)
     return found
 
 
