@@ -195,18 +195,22 @@ def singer(choir) -> Matcher:
     return untrained(choir[0], ("voice", "text", "hand"), {"text": "text", "hand": "series:rate=20"})
 
 
-def test_word_times_are_learned_from_the_rows_of_the_table(choir, singer):
+@pytest.fixture(scope="module")
+def second(choir, singer) -> dict[str, object]:
+    """The row n2 of the sounds, aligned."""
+    return align(singer, choir[0], "n2")
+
+
+def test_word_times_are_learned_from_the_rows_of_the_table(choir, singer, second):
     table, times = choir
     off = []
-    for row in (0, 4, "n8"):
-        (pair,) = align(singer, table, row, columns=["voice", "text"])["pairs"]
+    (zeroth,) = align(singer, table, 0, columns=["voice", "text"])["pairs"]
+    for row, pair in ((0, zeroth), (2, second["pairs"][0])):
         assert pair["columns"] == ["text", "voice"]
         assert (pair["method"], pair["rows"]) == ("word models", 39)
-        number = int(str(row).lstrip("n"))
-        assert [w["word"] for w in pair["words"]] == transcript(table.cells("text")[number]).split()
+        assert [w["word"] for w in pair["words"]] == transcript(table.cells("text")[row]).split()
         off += [
-            (w["start_s"] - a, w["stop_s"] - b)
-            for w, (a, b) in zip(pair["words"], times[number], strict=True)
+            (w["start_s"] - a, w["stop_s"] - b) for w, (a, b) in zip(pair["words"], times[row], strict=True)
         ]
     assert np.median(np.abs(off)) < 0.03
 
@@ -247,8 +251,8 @@ def test_a_transcript_is_what_is_said_aloud():
 # --- a whole row ---------------------------------------------------------------------------------------------------
 
 
-def test_each_pair_is_a_section_with_its_own_clock(choir, singer):
-    found = align(singer, choir[0], "n2")
+def test_each_pair_is_a_section_with_its_own_clock(choir, second):
+    found = second
     assert found["id"] == "n2"
     assert [(p["columns"], p["method"]) for p in found["pairs"]] == [
         (["text", "voice"], "word models"), (["voice", "hand"], "warping"), (["text", "hand"], "order"),
@@ -286,8 +290,14 @@ def painter(painted) -> Matcher:
     return untrained(spread(painted, match).table, match, {"texts": "text"})
 
 
-def test_every_text_of_a_cell_is_aligned_with_the_picture(painted, painter):
-    found = align(painter, painted, 3)
+@pytest.fixture(scope="module")
+def third(painted, painter) -> dict[str, object]:
+    """The row 3 of the pictures, aligned."""
+    return align(painter, painted, 3)
+
+
+def test_every_text_of_a_cell_is_aligned_with_the_picture(painted, third):
+    found = third
     kinds = [(p["columns"], p["method"], p.get("text")) for p in found["pairs"]]
     one, two = painted.cells("texts")[3]
     assert kinds == [
@@ -360,12 +370,12 @@ def test_what_cannot_be_aligned_is_said(painted, painter, choir, singer):
         align(painter, broken, 0)
 
 
-def test_the_page_shows_every_pair(painted, painter, choir, singer, tmp_path):
-    page = Page(write_alignment(align(painter, painted, 3), tmp_path / "a.html").read_text("utf-8"))
+def test_the_page_shows_every_pair(second, third, tmp_path):
+    page = Page(write_alignment(third, tmp_path / "a.html").read_text("utf-8"))
     assert "texts and picture" in page.words()
     assert "square" in page.words()
     assert "spread evenly" in page.words()
-    sound = write_alignment(align(singer, choir[0], "n2"), tmp_path / "b.html").read_text("utf-8")
+    sound = write_alignment(second, tmp_path / "b.html").read_text("utf-8")
     assert "words, as aligned" in Page(sound).words()
     assert sound.count('class="plot"') == 2
     odd = {
