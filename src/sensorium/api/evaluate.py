@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from sensorium.api.answers import Subset, answers, figure, left, subsets_of
+from sensorium.api.controls import FITTED, MOST, Judge, controls, unused
 from sensorium.api.heads import Rows, all_heads, everyone
 from sensorium.api.promises import Promises, kept_promises
+from sensorium.api.saying import Say, silent
 from sensorium.measure.baselines import Floor
 from sensorium.measure.conformal import fit_selective
 from sensorium.measure.experts import Experts
@@ -15,7 +17,10 @@ from sensorium.measure.scores import SCORERS, Score, confusion, headline, reliab
 from sensorium.network import Network
 from sensorium.tasks import Target, Task
 
+__all__ = ["FITTED", "RATES", "evaluate_rows", "floor_table", "label_table", "robustness", "verdict"]
+
 SPLITS = {"valid": "validation"}  # as people say it
+MOVED = 0.1  # of a number's spread: an answer that moves less is the same
 
 
 def evaluate_rows(
@@ -27,8 +32,14 @@ def evaluate_rows(
     truth: np.ndarray,
     *,
     promises: Promises,
+    seed: int = 0,
+    most: int = MOST,
+    say: Say = silent,
 ) -> tuple[dict[str, object], np.ndarray]:
-    """All figures of the metrics file that rows and truth give, and the answers of the rows."""
+    """All figures of the metrics file that rows and truth give, and the answers of the rows.
+
+    seed, most: of the controls, that ask at most so many rows again.
+    """
     target, names = task.target, [m.name for m in task.modalities]
     subsets = subsets_of(names)
     heads, present, fewer = all_heads(network, task, floors, rows, subsets=subsets)
@@ -56,6 +67,8 @@ def evaluate_rows(
         "robustness": robustness(task, by_subset, present, truth, metric) if len(names) > 1 and len(names) <= 5 else [],
     }  # fmt: skip
     metrics["sets"] = kept_promises(promises, names, present, said, truth)
+    judge = judge_of(network, task, experts, floors, truth, metric)
+    metrics["controls"] = controls(task.modalities, rows, judge, seed=seed, most=most, say=say)
     if target.kind == "category":
         curve = fit_selective(said.max(1), said.argmax(1) == truth)
         metrics["selective"] = asdict(curve)
@@ -67,6 +80,29 @@ def evaluate_rows(
     elif target.kind == "number":
         metrics["residuals"] = {"truth": truth[:1000].tolist(), "predicted": said[:1000].tolist()}
     return metrics, said
+
+
+def judge_of(
+    network: Network, task: Task, experts: Experts, floors: Sequence[Floor], truth: np.ndarray, metric: str
+) -> Judge:
+    """How the controls ask a model for answers and measure them; truth: (n, ...) of all rows."""
+    target = task.target
+
+    def answer(rows: Rows) -> np.ndarray:
+        heads, present, _ = all_heads(network, task, floors, rows)
+        return answers(experts, target, heads, everyone(heads, present))
+
+    def measure(said: np.ndarray, index: Sequence[int]) -> Score | None:
+        return SCORERS[target.kind](said, truth[list(index)]).get(metric)
+
+    def differ(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        if target.kind == "number":
+            return np.abs(one - other) > MOVED * target.spread
+        if target.kind == "labels":
+            return ((one >= 0.5) != (other >= 0.5)).any(1)
+        return one.argmax(1) != other.argmax(1)
+
+    return Judge(answer=answer, figure=measure, differ=differ)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,4 +218,4 @@ def verdict(metrics: Mapping[str, object]) -> list[str]:
             f"The best single modality is {best['modalities'][0]} with {best['score']['value']:.3f}; "
             f"all that the same rows have gives {gain:+.3f}."
         )
-    return lines
+    return lines + unused(metrics.get("controls") or [])  # type: ignore[arg-type]

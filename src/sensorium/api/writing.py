@@ -1,12 +1,14 @@
 """Texts that a model writes: out of a closed set or freely, where it looked for each word, and how good they are."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from sensorium.api.answers import subsets_of
+from sensorium.api.controls import FITTED, MOST, Judge, controls, unused
+from sensorium.api.heads import Rows
 from sensorium.api.prepare import decoded, known_rows
 from sensorium.api.saying import Say
 from sensorium.data import Decoder, Row
@@ -164,11 +166,12 @@ class Written:
 
 def measured(
     network: Network, task: Task, rows: Sequence[Row], truth: Sequence[Sequence[str]], *, train: Sequence[str] = (), seed: int = 0,
-    manner: Manner = MANNER, say: Say,
+    manner: Manner = MANNER, most: int = MOST, say: Say,
 ) -> tuple[dict[str, object], Written]:  # fmt: skip
     """Write a text for each row and measure it, beside answers that see nothing, and with fewer inputs.
 
-    train: texts of training rows, the commonest of which is one of the blind answers.
+    train: texts of training rows, the commonest of which is one of the blind answers. most: rows that are asked again
+    with wrong inputs, in the likeliest words.
     """
     wording = task.target.wording
     assert wording is not None, "the target is a text"
@@ -193,7 +196,22 @@ def measured(
     return {
         "metric": metric, "rows": total, "scores": scores[""], "baselines": baselines,
         "subsets": _subsets(network, task, found, metric, manner, seed, say),
+        "controls": controls(
+            task.modalities, Rows(patches=rows), _judge(network, task, truth, metric, replace(manner, beam=1), seed),
+            seed=seed, most=most, say=say,
+        ),
     }, found  # fmt: skip
+
+
+def _judge(
+    network: Network, task: Task, truth: Sequence[Sequence[str]], metric: str, manner: Manner, seed: int
+) -> Judge:
+    """How the controls ask for texts and measure them."""
+    return Judge(
+        answer=lambda rows: [s.text for s in say_all(network, task, rows.patches, manner=manner)],
+        figure=lambda said, index: figure(said, [truth[i] for i in index], metric, seed),
+        differ=lambda one, other: np.array([a != b for a, b in zip(one, other, strict=True)]),
+    )
 
 
 def _subsets(
@@ -333,7 +351,9 @@ def on_held(
     truth = truth_texts(part.table.cells(target.column))
     train = [t for cell in found["train"].cells(target.column) for t in texts_of(cell)]
     rows = [found["held_rows"][i] for i in known]
-    metrics, said = measured(network, task, rows, truth, train=train, seed=seed, say=found["say"])
+    metrics, said = measured(
+        network, task, rows, truth, train=train, seed=seed, most=FITTED, say=found["say"]
+    )
     return how, metrics, shown(network, task, part, said)
 
 
@@ -393,7 +413,7 @@ def judged(metrics: Mapping) -> list[str]:
             f"The best single input is {best['modalities'][0]} with {best['score']['value']:.3f}; all that the same rows have "
             f"gives {best['everything'] - best['score']['value']:+.3f}."
         )
-    return lines
+    return lines + unused(metrics.get("controls") or [])
 
 
 def must_write(task: Task) -> Wording:

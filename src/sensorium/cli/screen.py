@@ -89,6 +89,16 @@ def subset_lines(metrics: Mapping, *, most: int = 16) -> list[str]:
     return lines + [f"  ({hidden} subsets in between: --json has them)"] * bool(hidden)
 
 
+def control_lines(metrics: Mapping) -> list[str]:
+    """One line for each control: the figure with the wrong input, that of the same rows unharmed, and what changed."""
+    found = [(f"{c['modality']}, {c['name']}", c) for c in metrics.get("controls") or []]
+    wide = max((len(name) for name, _ in found), default=0)
+    return [
+        f"  {name:<{wide}}  {interval(c['score'])}  instead of {c['everything']:.3f}; {c['changed']:.0%} of {c['rows']} answers change"
+        for name, c in found
+    ]
+
+
 def interaction_lines(found: Mapping) -> list[str]:
     """What `interactions` found, a few lines for people."""
     lines = list(found["verdict"])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from sensorium.report import matched, written
 from sensorium.report.balance import balance
 from sensorium.report.confidence import calibration
+from sensorium.report.controls import controls
 from sensorium.report.data import card, modalities_of
 from sensorium.report.examples import hardest
 from sensorium.report.interactions import interactions
@@ -22,6 +23,7 @@ POLICY = (
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"  # no script, no network
 )
 NAMED = {  # shorter names, where there is little room
+    "controls": "Wrong inputs",
     "corruption": "Sensor failures",
     "interactions": "Together",
     "calibration": "Calibration",
@@ -98,6 +100,7 @@ def _answered(run: Run, task: Mapping) -> Sections:
         ("floors", "Beside the floors", floors(metrics)),
         ("data", "Data", card(metrics, run.quarantine, run.model)),
         ("subsets", "With fewer inputs", subsets(metrics)),
+        ("controls", "With wrong inputs", controls(metrics)),
         ("corruption", "When a sensor fails", corruptions(metrics)),
         ("interactions", "What the inputs tell together", interactions(run.interactions)),
         ("mistakes", "Mistakes", mistakes(metrics)),

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from sensorium.measure.text import chrf, plain
 from sensorium.report.charts import Series, Whisker, plot, whiskers
+from sensorium.report.controls import control
 from sensorium.report.data import modalities_of, pattern
 from sensorium.report.examples import cell
 from sensorium.report.looked import looked, reasoned
@@ -56,7 +57,6 @@ FIGURES = {  # name -> (what people call it, what it means, whether it is a shar
 NO_AIM = frozenset({"distinct", "repeated"})  # the highest of these is not the best
 HUNDREDS = frozenset({"chrf", "bleu1", "bleu2", "bleu3", "bleu4"})  # from 0 to 100
 BLIND = "without any input"
-CONTROLS = {"shuffled": "frames shuffled", "reversed": "frames reversed", "single frame": "a single frame"}
 CARDS = 6  # best rows shown, and worst ones
 DRAWN = 4  # examples whose looks are drawn
 LOOK = """
@@ -207,7 +207,7 @@ def losses(metrics: Mapping) -> Html:
     metric, names = metric_of(metrics), modalities_of(metrics)
     way = _way(metric)
     rows = [_subset(s, names) for s in rows_of(metrics.get("subsets"))] if len(names) != 1 else []
-    rows += [_control(c, way) for c in rows_of(metrics.get("controls"))]
+    rows += [control(c, "texts") for c in rows_of(metrics.get("controls"))]
     rows = [r for r in rows if number(r.score.get("value")) is not None]
     if not rows:
         return Html("")
@@ -237,20 +237,6 @@ def _subset(found: Mapping, names: Sequence[str]) -> Whisker:
     ring = number(found.get("everything")) if len(held) < len(names) else None
     name = pattern(names, held, "only ", named(subset_name(held, names)), rows)
     return Whisker(name=name, score=mapping(found.get("score")), colour=3, ring=ring)
-
-
-def _control(found: Mapping, way: str) -> Whisker:
-    name = str(found.get("name") or "?")
-    changed = number(found.get("changed"))
-    said = (
-        tag("small", f" {100 * changed:.0f}\u202f% of texts change", class_="soft")
-        if changed is not None
-        else None
-    )
-    about = join(named(found["modality"]), ": ") if found.get("modality") else None
-    return Whisker(
-        name=join(about, CONTROLS.get(name, name), said), score=mapping(found.get("score")), colour=2
-    )
 
 
 # --- examples -------------------------------------------------------------------------------------------------------
