@@ -123,7 +123,9 @@ def test_a_hint_is_wrong_exactly_where_it_is_said_to_be(world):
             assert mended[2] == told[2]
             assert told[2] not in mended[1]
         facts = [FACTS[claim] for claim in row["context"].removesuffix(".").split(". ")]
-        assert told in facts
+        assert [f for f in facts if f[0] == truth["topic"]] == [told], (
+            "and of what is asked nothing else is told"
+        )
         assert all(holds(f, truth["things"]) for f in facts if f != told), "the rest of the context is true"
         assert len(facts) == 1 + (truth["topic"] != "count")
 
@@ -138,6 +140,17 @@ def test_topics_letters_and_hints_come_together_equally_often(world):
         assert {k[:2] for k in dealt} == {(t, f"({x})") for t in TOPICS for x in LETTERS}
         rounds = sum(dealt.values()) // 108
         assert all(n == rounds * (1 if k[2] else 2) for k, n in dealt.items()), "one in three is neither"
+
+
+def test_what_is_alike_has_every_value(world):
+    """Where neither is right, things are alike in each of the two ways: a picture of large things is no answer, either."""
+    alike = defaultdict(Counter)
+    for row, truth in zip(*world[:2], strict=True):
+        if said(row) == NEITHER and len(truth["facts"]) == 2:
+            alike[truth["topic"]][truth["facts"][0][2]] += 1
+    assert alike.keys() == {"size", "column", "row", "count"}
+    assert all(0.35 < n / c.total() < 0.65 for c in alike.values() for n in c.values())
+    assert all(len(c) == 2 for c in alike.values())
 
 
 def said(row):
@@ -200,18 +213,26 @@ def test_words_alone_tell_no_letter_and_no_thing(halves):
     assert guessed(*told) > MOST + 0.1, "a model that finds nothing anywhere would prove nothing"
 
 
+def claimed(row):
+    """What is asked, and what the context claims of it: of the first or second thing or the one to be matched."""
+    asked = next((p, t, v) for t in TOPICS.values() for p, v in t.predicates.items() if p in row["question"])
+    predicate, topic, leads = asked
+    options = [n for n in re.findall(r"\(\w\) ((?:the )?\w+)", row["options"]) if n != NEITHER]
+    shapes = [next(s for s in SHAPES if s in n) for n in sorted(options, key=row["question"].index)]
+    facts = [FACTS[claim] for claim in row["context"].removesuffix(".").split(". ")]
+    mine = [(shapes.index(s) if s in shapes else 2, v == leads) for t, s, v in facts if t == topic.name]
+    return predicate, *sorted(mine)
+
+
 def test_counting_tells_no_answer(halves):
-    """The commonest right part for every form of question, and for every hint about the first or the second thing."""
-    for key in (
-        lambda text: text.partition("?")[0],
-        lambda text: re.sub(r"\b(and|or|look|tell)\b", "", text),
-    ):
+    """The commonest right part for every question, and for every claim about the things that are asked about."""
+    for key in (lambda r: roles(r)[0].partition("?")[0], claimed):
         counts = defaultdict(Counter)
-        for text, y in map(roles, halves[0]):
-            counts[key(text)][y] += 1
+        for row in halves[0]:
+            counts[key(row)][roles(row)[1]] += 1
         right = [
-            counts[key(text)].most_common(1)[0][0] == y if counts[key(text)] else 1 / 3
-            for text, y in map(roles, halves[1])
+            counts[k].most_common(1)[0][0] == roles(row)[1] if (k := key(row)) in counts else 1 / 3
+            for row in halves[1]
         ]
         assert np.mean(right) < MOST
 
