@@ -46,11 +46,11 @@ def _about(found: Mapping) -> Html:
     return join(*(join(" \u00b7 " if place else None, p) for place, p in enumerate(known)))
 
 
-def _truth(found: Mapping) -> Html | None:
+def _truth(found: Mapping) -> Html:
     """What the table says it should have been."""
     texts = [t for t in listed(found.get("truth")) if isinstance(t, str)][:LIKELIEST]
     if not texts:
-        return None
+        return Html("")
     return tag(
         "section", tag("h2", "What the table says"), tag("ul", *(tag("li", named(t)) for t in texts)), id="truth"
     )  # fmt: skip
