@@ -165,14 +165,11 @@ class Network(nn.Module):
         )
         self.writers = nn.ModuleDict({key(t.column): writer(t.wording, shape) for t in written if t.wording})
         self.gist = nn.Linear(2 * dim, dim) if written and joint else None
-        # What is to be written, and what is asked about, is shown by the other inputs: to find it there is the shortest way.
+        # What is to be written is shown by the inputs: to find it there is the shortest way to learn what to look for.
         sizes = {t.column: t.wording.vocabulary for t in written if t.wording}
-        sizes |= {
-            m.name: int(str(m.options["vocabulary"])) for m in task.modalities if m.name == self.question
-        }
         self.spotters = nn.ModuleDict(
             {
-                key(text): nn.ModuleDict({key(n): Spotter(dim, words) for n in self.names if n != text})
+                key(text): nn.ModuleDict({key(n): Spotter(dim, words) for n in self.names})
                 for text, words in sizes.items()
             }
         )
@@ -204,7 +201,7 @@ class Network(nn.Module):
             few = spread(shared(few, part.source), part.row, batch.rows, number)
             vector = vector if part.source is None else vector[part.source]
             detail = None
-            if self.spotters:
+            if self.spotters or self.reasoning is not None:
                 every = self._named(condense(tokens, DETAIL), number)
                 detail = spread(shared(every, part.source), part.row, batch.rows, number)
             present = torch.zeros(batch.rows, dtype=torch.bool, device=vector.device)

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from sensorium.api.prepare import decoded
 from sensorium.api.saying import silent
-from sensorium.api.writing import MANNER, Manner, drawn, must_write, say_all, shortened, streamed
+from sensorium.api.texts import MANNER, Manner, say_all, streamed
+from sensorium.api.writing import drawn, must_write, shortened
 from sensorium.data import Decoder
 from sensorium.network import Network
 from sensorium.tasks import Task

@@ -88,6 +88,16 @@ def folder_or_temporary(out: str | Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
+def test_rows(table: Table) -> Table:
+    """The rows that are marked test. Raises InputError for none: specialists are compared on rows that nobody learned from."""
+    test = table.split("test")
+    if test is None or not len(test):
+        raise InputError(
+            "specialists need rows to be compared on", got="no row with split = test", fix="mark some rows as test"
+        )  # fmt: skip
+    return test
+
+
 def only(table: Table, columns: Sequence[str]) -> Table:
     """The rows that have all of these columns, test rows left out: what a specialist learns from."""
     split = table.data.get("split", [""] * len(table))

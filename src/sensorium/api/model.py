@@ -16,7 +16,8 @@ from sensorium.api.explaining import explained, find_row, strangers
 from sensorium.api.heads import Rows, all_heads, everyone, floors_of, statistics, weighed, weighs
 from sensorium.api.interactions import Trained, sampled, study
 from sensorium.api.matching import Matcher, matcher
-from sensorium.api.missing import Figures, folder_or_temporary, only, own_answers, regrets, right
+from sensorium.api.missing import Figures, folder_or_temporary, only, own_answers, regrets, right, test_rows
+from sensorium.api.neighbours import Neighbours
 from sensorium.api.persist import State, begun, described, mark_of, restored, write_run
 from sensorium.api.planning import MINUTES, planned
 from sensorium.api.prepare import (
@@ -35,17 +36,8 @@ from sensorium.api.promises import Promises, fit_promises, least_confidence, pat
 from sensorium.api.saying import Say, silent
 from sensorium.api.story import hardest, story
 from sensorium.api.teaching import teacher_answers
-from sensorium.api.writing import (
-    MANNER,
-    Manner,
-    judged,
-    must_write,
-    on_held,
-    on_table,
-    refuse,
-    streamed,
-    text_predictions,
-)  # fmt: skip
+from sensorium.api.texts import MANNER, Manner, streamed
+from sensorium.api.writing import judged, must_write, on_held, on_table, refuse, text_predictions  # fmt: skip
 from sensorium.data import Decoder, Row
 from sensorium.measure.baselines import Floor
 from sensorium.measure.experts import Experts
@@ -106,7 +98,14 @@ class Model:
         self.limits = limits
         self.floors: tuple[Floor, ...] = ()  # those that have a say in the answers
         self.promises = Promises()
+        self.neighbours: Neighbours | None = None  # training rows whose texts a written target may take
         self.metrics: dict[str, object] = {}
+
+    @classmethod
+    def _of(cls, asked: Asked, limits: Limits) -> "Model":
+        model = cls(asked.target, limits=limits)
+        model.asked = asked
+        return model
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -214,7 +213,9 @@ class Model:
         """Measure on validation rows, write the run folder."""
         if self.task.target.wording is not None:
             decoder = Decoder(found["held"], limits=self.limits, rates=self.rates)
-            fusion, metrics, examples = on_held(self.network, self.task, decoder, found, seed=self.asked.seed)
+            self.neighbours, fusion, metrics, examples = on_held(
+                self.network, self.task, decoder, found, seed=self.asked.seed
+            )
             write_json(folder / "examples.json", examples)
         else:
             fusion, metrics = self._choose(folder, found)
@@ -329,7 +330,11 @@ class Model:
     def _texts(self, table: Table, manner: Manner, say: Say) -> list[Prediction]:
         torch.set_num_threads(threads() if len(table) > FEW else 1)
         decoder = Decoder(table, limits=self.limits, rates=self.rates)
-        return text_predictions(self.network, self.task, decoder, manner=manner, say=say)
+        return text_predictions(self.network, self.task, decoder, manner=self.manner(manner), say=say)
+
+    def manner(self, asked: Manner = MANNER) -> Manner:
+        """How texts are searched for, with the training rows whose texts this run may take."""
+        return replace(asked, near=self.neighbours)
 
     def generate(
         self, data: object = None, *, manner: Manner = MANNER, say: Say = silent, **cells: object
@@ -373,7 +378,9 @@ class Model:
         table = read(data)
         if self.task.target.wording is not None:
             decoder = Decoder(table, limits=self.limits, rates=self.rates)
-            metrics, remarks = on_table(self.network, self.task, decoder, seed=self.asked.seed, say=say)
+            metrics, remarks = on_table(
+                self.network, self.task, decoder, manner=self.manner(), seed=self.asked.seed, say=say
+            )
         else:
             _, some, truth, remarks = self._known(table, say)
             metrics, _ = self._measure(some, truth, say=say)
@@ -411,26 +418,11 @@ class Model:
         """
         refuse(self.task, "specialists")
         table = read(data)
-        test = table.split("test")
-        if test is None or not len(test):
-            raise InputError(
-                "specialists need rows to be compared on",
-                got="no row with split = test",
-                fix="mark some rows as test",
-            )
-        part, rows, truth, _ = self._known(test, say)
-        budget = (
-            {"minutes": self.asked.minutes, "epochs": self.asked.epochs}
-            if minutes is None
-            else {"minutes": minutes}
-        )
-        asked = self.asked
+        part, rows, truth, _ = self._known(test_rows(table), say)
+        asked = self.asked if minutes is None else replace(self.asked, minutes=minutes, epochs=None)
 
         def specialist(columns: list[str], folder: Path) -> Figures:
-            model = Model(
-                asked.target, inputs=columns, columns={k: v for k, v in (asked.columns or {}).items() if k in (*columns, asked.target)},
-                size=asked.size, fusion=asked.fusion, seed=asked.seed, group=asked.group, balance=asked.balance, limits=self.limits, **budget,
-            ).fit(only(table, columns), out=folder, say=say)  # fmt: skip
+            model = Model._of(asked.only(columns), self.limits).fit(only(table, columns), out=folder, say=say)
             return lambda some: right(self.task.target, *model._said(some, say))
 
         with folder_or_temporary(out) as folder:
@@ -482,7 +474,7 @@ class Model:
     def _state(self) -> State:
         return State(
             task=self.task, network=self.network, size=self.size, plan=self.plan, rates=self.rates,
-            experts=self.experts, floors=self.floors, promises=self.promises,
+            experts=self.experts, floors=self.floors, promises=self.promises, neighbours=self.neighbours,
         )  # fmt: skip
 
     def _restore(self, state: State, folder: Path) -> "Model":
@@ -502,7 +494,5 @@ def load(run_folder: str | Path, *, limits: Limits = Limits()) -> Model | Matche
     saved = described(folder)
     if "match" in saved:
         return matcher(saved, folder, limits)
-    asked = asked_of(saved["mark"]["asked"])  # type: ignore[index]
-    model = Model(asked.target, limits=limits)
-    model.asked = asked
+    model = Model._of(asked_of(saved["mark"]["asked"]), limits)  # type: ignore[index]
     return model._restore(restored(saved, folder), folder)

@@ -15,6 +15,7 @@ from safetensors.torch import save as save_tensors
 
 import sensorium
 from sensorium.api.blend import Blend
+from sensorium.api.neighbours import Neighbours, must_hold
 from sensorium.api.promises import Promises
 from sensorium.measure.baselines import Floor
 from sensorium.measure.experts import Experts
@@ -43,6 +44,7 @@ class State:
     experts: Experts
     floors: tuple[Floor, ...]
     promises: Promises
+    neighbours: Neighbours | None = None  # of a target that is written
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,11 +65,15 @@ def write_run(folder: Path, model: State, mark: Mapping[str, object], *, complet
     floors, arrays = packed(model.floors)
     if floors:
         write_bytes(folder / "floors.safetensors", save_arrays(arrays))
+    if model.neighbours is not None:
+        told, arrays = model.neighbours.packed()
+        write_bytes(folder / "neighbours.safetensors", save_arrays(arrays))
+        write_json(folder / "neighbours.json", told)
     write_json(folder / "model.json", {
         **_common(model, mark, complete=complete),
         "targets": [asdict(t) for t in model.task.targets],
         "experts": {"weights": dict(model.experts.weights), "prior": list(model.experts.prior), "lean": model.experts.lean},
-        "floors": floors, "promises": model.promises.to_json(), "reasoning": _reasoning(model),
+        "floors": floors, "promises": model.promises.to_json(), "reasoning": _reasoning(model), "neighbours": model.neighbours is not None,
     })  # fmt: skip
 
 
@@ -176,7 +182,13 @@ def restored(saved: Mapping, folder: Path) -> State:
         task=task, network=network, size=saved["size"], plan=Plan(**saved["plan"]), rates=saved["rates"],
         experts=Experts(weights=told["weights"], prior=tuple(told["prior"]), lean=told.get("lean", 0.0)), floors=floors,
         promises=Promises.from_json(saved.get("promises") or {}),
+        neighbours=_neighbours(folder, task) if saved.get("neighbours") else None,
     )  # fmt: skip
+
+
+def _neighbours(folder: Path, task: Task) -> Neighbours:
+    told = must_hold(read_json(folder / "neighbours.json"))
+    return Neighbours.unpacked(told, _tensors(folder / "neighbours.safetensors", load_arrays), task)
 
 
 def _target(saved: Mapping) -> Target:

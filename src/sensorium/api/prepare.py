@@ -51,6 +51,11 @@ class Asked:
     teacher: str | None = None
     steps: int | None = None  # of reasoning about a question
 
+    def only(self, inputs: Sequence[str]) -> "Asked":
+        """The same from these inputs alone, without what only helps: for a model that is compared with."""
+        kinds = {k: v for k, v in (self.columns or {}).items() if k in (*inputs, self.target)}
+        return replace(self, inputs=tuple(inputs), columns=kinds, also=(), teacher=None)
+
 
 def asked_of(saved: Mapping) -> Asked:
     """What a run's mark says was asked for."""

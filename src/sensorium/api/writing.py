@@ -1,7 +1,7 @@
-"""Texts that a model writes: out of a closed set or freely, where it looked for each word, and how good they are."""
+"""How good the texts are that a model writes, and where it looked for each word."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,145 +9,23 @@ import torch
 from sensorium.api.answers import subsets_of
 from sensorium.api.controls import FITTED, MOST, Judge, controls, unused
 from sensorium.api.heads import Rows
+from sensorium.api.neighbours import Neighbours
 from sensorium.api.prepare import decoded, known_rows
 from sensorium.api.saying import Say
+from sensorium.api.texts import MANNER, WEIGHED, Manner, Said, figure, headline, say_all, with_neighbours
 from sensorium.data import Decoder, Row
-from sensorium.measure.resample import Score
-from sensorium.measure.text import beside, commonest, plain, text_scores, words
+from sensorium.measure.text import beside, commonest, plain, words
 from sensorium.modalities import CARRIERS
 from sensorium.modalities.text import ids as tokens_of
 from sensorium.network import Network, key
 from sensorium.tasks import Task, Wording, texts_of
-from sensorium.tokens import Tokens
 from sensorium.training import memories
-from sensorium.translation.beam import beam
-from sensorium.translation.closed import constrained
 from sensorium.translation.loss import lesson
-from sensorium.translation.search import Choose, Rules, by_lot, likeliest, pieces, sample, stream
 from sensorium.types import InputError, Prediction
 
 SHOWN = 12  # rows that a report shows
 BLIND, COMMONEST = "without any input", "the commonest text"  # who answers beside the model
-WIDEST = 1000  # beam
 MEASURED = 1000  # most rows of which every subset of the inputs is measured
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Manner:
-    """How texts are searched for where the answers are no closed set."""
-
-    beam: int = 4  # texts that are followed at once
-    alpha: float = 0.7  # 0 favours short texts, 1 long ones (arXiv:1609.08144, sec. 7)
-    no_repeat: int = 4  # no run of that many ids occurs twice; 0: anything may
-    shortest: int = 0  # ids
-    longest: int | None = None  # ids; None: as long as training texts
-    temperature: float | None = None  # draw by lot instead, of the likeliest nine tenths
-    seed: int = 0
-
-    def __post_init__(self):
-        """Raises InputError for a beam that is empty or huge, a negative alpha, a temperature that is not above 0, odd lengths."""
-        shortest, longest = self.shortest, self.longest
-        wrong = {
-            "beam": not 1 <= self.beam <= WIDEST,
-            "alpha": not 0 <= self.alpha < np.inf,
-            "temperature": self.temperature is not None and not 0 < self.temperature < np.inf,
-            "shortest": shortest < 0 or (longest is not None and shortest > longest),
-            "longest": longest is not None and longest < 1,
-            "no_repeat": self.no_repeat < 0,
-        }
-        odd = {name: getattr(self, name) for name, is_so in wrong.items() if is_so}
-        if odd:
-            raise InputError(
-                "no text can be searched for so", got=odd,
-                fix=f"beam 1 to {WIDEST}, alpha from 0, temperature above 0, 0 <= shortest <= longest, longest from 1",
-            )  # fmt: skip
-
-    @property
-    def rules(self) -> Rules:
-        """What a text may look like."""
-        return Rules(longest=self.longest, shortest=self.shortest, no_repeat=self.no_repeat)
-
-
-MANNER = Manner()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Said:
-    """One text that was written."""
-
-    text: str
-    log_probability: float  # natural, of the whole text; among the closed set where there is one
-    probabilities: Mapping[str, float] = field(default_factory=dict)  # of the closed set's answers
-
-
-def say_all(
-    network: Network, task: Task, rows: Sequence[Row], *, manner: Manner = MANNER, but: Sequence[str] = (),
-    tick: Callable[[int], None] = lambda n: None,
-) -> list[Said]:  # fmt: skip
-    """Write one text for each row, in order; `but` are modalities that are not seen."""
-    network.eval()
-    found: list[Said | None] = [None] * len(rows)
-    done = 0
-    for index, memory in memories(network, task, rows, but=but):
-        for row, said in zip(index, _said(network, task, memory, manner), strict=True):
-            found[row] = said
-        done += len(index)
-        tick(done)
-    return [f for f in found if f is not None]
-
-
-@torch.inference_mode()
-def _said(network: Network, task: Task, memory: Tokens, manner: Manner) -> list[Said]:
-    wording, decoder = task.target.wording, network.writers[key(task.target.column)]
-    assert wording is not None, "the target is a text"
-    if wording.answers:
-        told = constrained(decoder, memory, [wording.read(a).tolist() for a in wording.answers]).double()
-        return [_chosen(line, wording) for line in told.numpy()]
-    if manner.temperature is not None:
-        made = sample(decoder, memory, choose=_choice(manner), rules=manner.rules)
-    else:
-        made = beam(decoder, memory, width=manner.beam, alpha=manner.alpha, rules=manner.rules)
-    ids, told = made.ids[:, 0].numpy(), made.log_probability[:, 0].tolist()
-    return [Said(text=wording.write(i), log_probability=p) for i, p in zip(ids, told, strict=True)]
-
-
-def _choice(manner: Manner) -> Choose:
-    """How one id is chosen: by lot where a temperature is given, else the likeliest."""
-    if manner.temperature is None:
-        return likeliest
-    lot = torch.Generator().manual_seed(manner.seed)
-    return by_lot(lot, temperature=manner.temperature, top_p=0.9)
-
-
-def _chosen(told: np.ndarray, wording: Wording) -> Said:
-    best = int(told.argmax())
-    probabilities = {a: float(p) for a, p in zip(wording.answers, np.exp(told), strict=True)}
-    return Said(
-        text=wording.answers[best], log_probability=float(told[best]), probabilities=probabilities
-    )  # fmt: skip
-
-
-def streamed(network: Network, task: Task, row: Row, *, manner: Manner = MANNER) -> Iterator[str]:
-    """Write the text of one row in pieces, each as soon as no later id can change it: of the likeliest id each time, or by lot.
-
-    An answer out of a closed set comes in one piece.
-    """
-    wording, decoder = task.target.wording, network.writers[key(task.target.column)]
-    assert wording is not None, "the target is a text"
-    _, memory = next(memories(network.eval(), task, [row]))
-    if wording.answers:
-        yield _said(network, task, memory, manner)[0].text
-        return
-    ids = (int(i[0]) for i in stream(decoder, memory, choose=_choice(manner), rules=manner.rules))
-    yield from pieces(ids, wording.write)
-
-
-def headline(wording: Wording, truth: Sequence[Sequence[str]]) -> str:
-    """The figure that counts: exact match of short answers, CIDEr-D of captions told in several ways, else chrF."""
-    lengths = [len(words(t)) for row in truth for t in row]
-    if wording.answers or not lengths or np.median(lengths) <= 3:
-        return "exact"
-    return "cider_d" if np.median([len(row) for row in truth]) > 1 and len(truth) > 1 else "chrf"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -237,11 +115,6 @@ def _subsets(
             "modalities": list(subset), "rows": len(able), "score": score.to_json(), "everything": round(whole.value, 4)
         })  # fmt: skip
     return told
-
-
-def figure(said: Sequence[str], truth: Sequence[Sequence[str]], metric: str, seed: int = 0) -> Score:
-    """One figure of `measure.text.text_scores`."""
-    return text_scores(said, truth, seed=seed)[metric]
 
 
 def likeness(said: str, truth: Sequence[str]) -> float:
@@ -340,32 +213,44 @@ def truth_texts(cells: Sequence[object]) -> list[list[str]]:
 
 def on_held(
     network: Network, task: Task, decoder: Decoder, found: Mapping, *, seed: int
-) -> tuple[dict[str, object], dict[str, object], list[dict[str, object]]]:
-    """After a fit: what the metrics file says of the fusion and of the texts for validation rows, and rows to show."""
+) -> tuple[Neighbours | None, dict[str, object], dict[str, object], list[dict[str, object]]]:
+    """After a fit: neighbours that help, what the metrics file says of the fusion and the texts, and rows to show."""
     target, held = task.target, decoder.table
     how = {"chosen": network.fusion, "reason": "texts are written from all inputs together", "candidates": []}
     known = [i for i, c in enumerate(found["check"].targets[target.column]) if c is not None]
     if not known:
-        return how, {"metric": "", "rows": 0, "scores": {}, "subsets": [], "baselines": []}, []
+        return None, how, {"metric": "", "rows": 0, "scores": {}, "subsets": [], "baselines": []}, []
     part = Decoder(held.take(known), limits=decoder.limits, rates=decoder.rates)
     truth = truth_texts(part.table.cells(target.column))
     train = [t for cell in found["train"].cells(target.column) for t in texts_of(cell)]
     rows = [found["held_rows"][i] for i in known]
-    metrics, said = measured(
-        network, task, rows, truth, train=train, seed=seed, most=FITTED, say=found["say"]
+    texts = truth_texts(found["train"].cells(target.column))
+    near, tried = with_neighbours(
+        network, task, found["rows"], texts, rows, truth, seed=seed, say=found["say"]
     )
-    return how, metrics, shown(network, task, part, said)
+    if near is not None:
+        how |= {
+            "chosen": f"{network.fusion}, neighbours' agreement times {near.share:g}" if near.share else network.fusion,
+            "reason": f"figures by the share of the agreement, on {min(len(rows), WEIGHED)} validation rows",
+            "candidates": [{"name": f"share {t['share']:g}", "score": t["score"], "loss": 0.0} for t in tried],
+        }  # fmt: skip
+        near = near if near.share else None
+    manner = replace(MANNER, near=near)
+    metrics, said = measured(
+        network, task, rows, truth, train=train, seed=seed, most=FITTED, manner=manner, say=found["say"]
+    )
+    return near, how, metrics, shown(network, task, part, said)
 
 
 def on_table(
-    network: Network, task: Task, decoder: Decoder, *, seed: int, say: Say
+    network: Network, task: Task, decoder: Decoder, *, manner: Manner, seed: int, say: Say
 ) -> tuple[dict[str, object], list[str]]:
     """Figures on the rows of a table whose target is filled, and remarks. Raises InputError where there are none."""
     part, rows, remarks = known_rows(decoder, task, say)
     truth = truth_texts(part.cells(task.target.column))
     asked = Decoder(part, limits=decoder.limits, rates=decoder.rates)
     remarks = [*remarks, *_unheard(must_write(task), truth), *shortened(task, asked)]
-    return measured(network, task, rows, truth, seed=seed, say=say)[0], remarks
+    return measured(network, task, rows, truth, manner=manner, seed=seed, say=say)[0], remarks
 
 
 def _unheard(wording: Wording, truth: Sequence[Sequence[str]]) -> list[str]:

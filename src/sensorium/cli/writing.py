@@ -22,7 +22,8 @@ def generate(args: argparse.Namespace) -> None:
     asked = manner_asked(args)
     from sensorium.api import load
     from sensorium.api.generating import written_row
-    from sensorium.api.writing import Manner, must_write, truth_texts
+    from sensorium.api.texts import Manner
+    from sensorium.api.writing import must_write, truth_texts
     from sensorium.data import Decoder
     from sensorium.report import write_generated
 
@@ -33,7 +34,7 @@ def generate(args: argparse.Namespace) -> None:
     table, number = _row(args, model)
     decoder = Decoder(table, limits=limits, rates=model.rates)
     found = written_row(
-        model.network, model.task, decoder, manner=manner, hear=_hear if args.stream else None
+        model.network, model.task, decoder, manner=model.manner(manner), hear=_hear if args.stream else None
     )
     target = model.task.target.column
     if number is not None and target in table.columns:
@@ -138,7 +139,8 @@ def text_answers(args: argparse.Namespace, model, table) -> tuple[list, tuple[st
 
     Raises InputError for options that the run does not heed.
     """
-    from sensorium.api.writing import Manner, refuse, shortened
+    from sensorium.api.texts import Manner
+    from sensorium.api.writing import refuse, shortened
     from sensorium.data import Decoder
 
     answers, asked = model.task.target.wording.answers, manner_asked(args)

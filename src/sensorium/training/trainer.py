@@ -150,7 +150,7 @@ class Trainer:
             found |= losses(answers, batch, self.task, {n: e.present for n, e in encoded.items()})
             if fused is not None:
                 found |= write_losses(self.network, fused, batch, self.task)
-                found |= spotted(self.network, encoded, batch, self.task)
+                found |= spotted(self.network, encoded, batch)
         if self.network.space is not None:
             vectors = match_vectors(self.network, encoded)
             found |= match_losses(vectors, self.network.space, batch, self.matching)

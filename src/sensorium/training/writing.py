@@ -47,18 +47,12 @@ def write_losses(network: Network, fused: Fused, batch: Batch, task: Task) -> di
 def spotted(
     network: Network, encoded: Mapping[str, Encoded], batch: Batch, task: Task
 ) -> dict[Named, Tensor]:
-    """Mean loss of finding in each modality the words that are to be written, and those of the question about it."""
+    """Mean loss of finding in each modality the words that are to be written."""
     found: dict[Named, Tensor] = {}
-    texts_of = {t.column: (batch.targets[t.column], batch.known[t.column]) for t in task.targets if t.wording}
-    if network.question in batch.parts:
-        part = batch.parts[network.question].own()
-        words = torch.zeros(batch.rows, part.values.shape[1], dtype=torch.long)
-        words[part.row] = part.values.long()
-        texts_of[network.question] = words, (words > 1).any(1)
-    for text, (words, known) in texts_of.items():
+    for text in network.written:
         for name, absent in network.spot(encoded, text).items():
-            rows = known & encoded[name].present
-            each = spot_losses(absent, words)
+            rows = batch.known[text] & encoded[name].present
+            each = spot_losses(absent, batch.targets[text])
             found[text, name] = (each * rows).sum() / rows.sum().clamp(min=1)
     return found
 
