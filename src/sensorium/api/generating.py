@@ -30,7 +30,7 @@ def written_row(
             "nothing can be written from this", got=errors[0], fix="give at least one of the inputs, and files that can be read"
         )  # fmt: skip
     if hear is not None:
-        manner = replace(manner, beam=1)
+        manner = replace(manner, beam=1, near=None)  # neighbours vote on whole texts
         for piece in streamed(network, task, rows[0], manner=manner):
             hear(piece)
     said = say_all(network, task, rows[:1], manner=manner)[0]
