@@ -21,7 +21,6 @@ NAMES = {
     "shuffled": "frames shuffled",
     "reversed": "frames reversed",
     "single frame": "a single frame",
-    "another row's": "what another row has",
 }
 
 

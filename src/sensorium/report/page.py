@@ -95,12 +95,12 @@ def _written(run: Run) -> Sections:
 
 
 def _answered(run: Run, task: Mapping) -> Sections:
-    metrics = run.metrics
+    metrics, wrong = run.metrics, controls(run.metrics)
     return [
         ("floors", "Beside the floors", floors(metrics)),
         ("data", "Data", card(metrics, run.quarantine, run.model)),
         ("subsets", "With fewer inputs", subsets(metrics)),
-        ("controls", "With wrong inputs", controls(metrics)),
+        *([("controls", "With wrong inputs", wrong)] if wrong else []),
         ("corruption", "When a sensor fails", corruptions(metrics)),
         ("interactions", "What the inputs tell together", interactions(run.interactions)),
         ("mistakes", "Mistakes", mistakes(metrics)),
