@@ -44,9 +44,7 @@ def write_losses(network: Network, fused: Fused, batch: Batch, task: Task) -> di
     return found
 
 
-def spotted(
-    network: Network, encoded: Mapping[str, Encoded], batch: Batch, task: Task
-) -> dict[Named, Tensor]:
+def spotted(network: Network, encoded: Mapping[str, Encoded], batch: Batch) -> dict[Named, Tensor]:
     """Mean loss of finding in each modality the words that are to be written."""
     found: dict[Named, Tensor] = {}
     for text in network.written:
