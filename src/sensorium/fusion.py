@@ -174,7 +174,9 @@ class Reasoning(nn.Module):
         self.turn = nn.ModuleList(nn.Linear(dim, dim) for _ in range(steps))
         self.ask, self.word = nn.Linear(2 * dim, dim), nn.Linear(dim, 1)
         self.from_memory, self.from_seen = nn.Linear(dim, dim), nn.Linear(dim, dim)
-        self.relate, self.look = nn.Linear(2 * dim, dim), nn.Linear(dim, 1)
+        # W [memory * keys; seen], in two parts: that of what is seen is the same in all steps.
+        self.relate, self.alone = nn.Linear(dim, dim, bias=False), nn.Linear(dim, dim)
+        self.look = nn.Linear(dim, 1)
         self.write, self.gate = nn.Linear(2 * dim, dim), nn.Linear(dim, 1)
         self.norm_words, self.norm_seen, self.norm_memory = (nn.LayerNorm(dim) for _ in range(3))
         nn.init.constant_(self.gate.bias, 1.0)
@@ -187,14 +189,14 @@ class Reasoning(nn.Module):
         `vector` is the question's pooled one. Weights sum to 1, to 0 in a row without any valid token.
         """
         words, view = self.norm_words(_emptied(question)), self.norm_seen(_emptied(seen))
-        asked, keys = self.asked(vector), self.from_seen(view)
+        asked, keys, alone = self.asked(vector), self.from_seen(view), self.alone(view)
         control, memory = self.control.expand(len(view), -1), self.memory.expand(len(view), -1)
         trace = []
         for turn in self.turn[: self.steps]:
             wanted = self.ask(torch.cat([control, turn(asked)], -1))
             read = _weights(self.word(wanted[:, None] * words)[..., 0], question.valid)
             control = (read[:, None] @ words)[:, 0]
-            related = F.elu(self.relate(torch.cat([self.from_memory(memory)[:, None] * keys, view], -1)))
+            related = F.elu(self.relate(self.from_memory(memory)[:, None] * keys) + alone)
             looked = _weights(self.look(F.elu(control[:, None] * related))[..., 0], seen.valid)
             new = self.write(torch.cat([(looked[:, None] @ view)[:, 0], memory], -1))
             keep = torch.sigmoid(self.gate(control))

@@ -12,6 +12,7 @@ from sensorium.training import Examples, Plan, threads, time_step
 
 MINUTES = 5.0  # training time where neither minutes nor epochs are given
 ENDLESS = 10**6
+ASKED = 96  # rows of a batch where several questions share one picture
 PAIRS = 256  # most rows that are compared with each other at a step, where modalities are matched
 
 
@@ -31,7 +32,8 @@ class Budget(Protocol):
 def planned(budget: Budget, network: Network, task: Task, fit: Examples, say: Say, *, wanted: Plan) -> Plan:
     """Measure the pace and fix the plan of a run: steps, threads, checks; all else as `wanted` has it (a batch of 0: chosen)."""
     rows = len(fit.rows)
-    few = min(PAIRS, rows // 4) if task.match else min(16 if rows < 600 else 32, rows)
+    usual = 16 if rows < 600 else ASKED if task.question and rows > 20 * ASKED else 32
+    few = min(PAIRS, rows // 4) if task.match else min(usual, rows)
     batch = max(2, min(wanted.batch or few, rows))
     draft = replace(wanted, steps=ENDLESS, batch=batch)
     per_epoch = -(-rows // batch)
