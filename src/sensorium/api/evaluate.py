@@ -10,6 +10,7 @@ from sensorium.api.controls import FITTED, MOST, Judge, controls, unused
 from sensorium.api.heads import Rows, all_heads, everyone
 from sensorium.api.promises import Promises, kept_promises
 from sensorium.api.saying import Say, silent
+from sensorium.api.thoughts import by_steps
 from sensorium.measure.baselines import Floor
 from sensorium.measure.conformal import fit_selective
 from sensorium.measure.experts import Experts
@@ -69,6 +70,8 @@ def evaluate_rows(
     metrics["sets"] = kept_promises(promises, names, present, said, truth)
     judge = judge_of(network, task, experts, floors, truth, metric)
     metrics["controls"] = controls(task.modalities, rows, judge, seed=seed, most=most, say=say)
+    some = list(range(min(most, len(truth))))
+    metrics["steps"] = by_steps(network, lambda: judge.figure(judge.answer(rows.take(some)), some))
     if target.kind == "category":
         curve = fit_selective(said.max(1), said.argmax(1) == truth)
         metrics["selective"] = asdict(curve)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ from sensorium.api.saying import Say, silent
 from sensorium.api.story import hardest, story
 from sensorium.api.teaching import teacher_answers
 from sensorium.api.texts import MANNER, Manner, streamed
+from sensorium.api.thoughts import thought
 from sensorium.api.writing import judged, must_write, on_held, on_table, refuse, text_predictions  # fmt: skip
 from sensorium.data import Decoder, Row
 from sensorium.measure.baselines import Floor
@@ -243,18 +245,11 @@ class Model:
         cells = [found["check"].targets[target.column][i] for i in asked]
         truth = truths(target, cells) if asked else np.zeros(0)
         known = np.flatnonzero(truth >= 0) if target.kind == "category" else np.arange(len(asked))
-        fusion = {
-            "chosen": self.asked.fusion,
-            "reason": "there are no validation rows to choose by",
-            "candidates": [],
-        }
+        why = "there are no validation rows to choose by"
+        fusion: dict[str, object] = {"chosen": self.asked.fusion, "reason": why, "candidates": []}
         metrics: dict[str, object] = {
-            "metric": found["metric"],
-            "rows": 0,
-            "scores": {},
-            "subsets": [],
-            "baselines": [],
-        }
+            "metric": found["metric"], "rows": 0, "scores": {}, "subsets": [], "baselines": []
+        }  # fmt: skip
         if len(known):
             held = found["held"].take(asked)
             rows = self._rows(held, [found["held_rows"][i] for i in asked])
@@ -273,7 +268,14 @@ class Model:
                 found["floors"], statistics(self.task, rows), rows.texts, truth, target, str(found["metric"])
             )
             decoder = Decoder(held, limits=self.limits, rates=self.rates)
-            write_json(folder / "examples.json", hardest(self.task, decoder, said, truth))
+            told = hardest(
+                self.task,
+                decoder,
+                said,
+                truth,
+                more=lambda row: thought(self.network, self.task, decoder, row),
+            )
+            write_json(folder / "examples.json", told)
             seed, metric = self.asked.seed, str(found["metric"])
             metrics["balance"] = starved(
                 self._trained(), (found["rows"], found["fit"].targets[target.column]), rows.take(known.tolist()),

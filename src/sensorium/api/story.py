@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -62,9 +62,10 @@ def story(
 
 
 def hardest(
-    task: Task, decoder: Decoder, said: np.ndarray, truth: np.ndarray, *, most: int = 12
-) -> list[dict[str, object]]:
-    """The rows that the model got most wrong, with a small preview of every cell."""
+    task: Task, decoder: Decoder, said: np.ndarray, truth: np.ndarray, *, most: int = 12,
+    more: Callable[[int], Mapping[str, object]] = lambda row: {},
+) -> list[dict[str, object]]:  # fmt: skip
+    """The rows that the model got most wrong, with a small preview of every cell, and what `more` tells of a row."""
     target, table = task.target, decoder.table
     if target.kind == "category":
         wrong = 1 - np.where(truth >= 0, said[np.arange(len(truth)), truth], 0.0)
@@ -81,6 +82,7 @@ def hardest(
             "id": table.ids[int(row)], "truth": str(table.cells(target.column)[int(row)]),
             "predicted": _told(answer),
             "confidence": float(said[row].max()) if target.kind == "category" else None, "cells": cells,
+            **more(int(row)),
         })  # fmt: skip
     return shown
 

@@ -101,6 +101,7 @@ def _answered(run: Run, task: Mapping) -> Sections:
         ("data", "Data", card(metrics, run.quarantine, run.model)),
         ("subsets", "With fewer inputs", subsets(metrics)),
         *([("controls", "With wrong inputs", wrong)] if wrong else []),
+        ("steps", "Reasoning steps", written.steps(metrics, run.examples)),
         ("corruption", "When a sensor fails", corruptions(metrics)),
         ("interactions", "What the inputs tell together", interactions(run.interactions)),
         ("mistakes", "Mistakes", mistakes(metrics)),

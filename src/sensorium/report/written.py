@@ -365,7 +365,7 @@ def _first(pairs: Sequence[tuple[str, Mapping]], draw) -> list[Html]:
     for i, (key, example) in enumerate(pairs):
         shown = draw(example, f"{key}-{i}")
         if shown:
-            drawn.append(join(tag("h3", named(example.get("said"))), shown))
+            drawn.append(join(tag("h3", named(example.get("said") or example.get("predicted"))), shown))
         if len(drawn) == DRAWN:
             break
     return drawn
