@@ -268,14 +268,8 @@ class Model:
                 found["floors"], statistics(self.task, rows), rows.texts, truth, target, str(found["metric"])
             )
             decoder = Decoder(held, limits=self.limits, rates=self.rates)
-            told = hardest(
-                self.task,
-                decoder,
-                said,
-                truth,
-                more=lambda row: thought(self.network, self.task, decoder, row),
-            )
-            write_json(folder / "examples.json", told)
+            think = partial(thought, self.network, self.task, decoder)
+            write_json(folder / "examples.json", hardest(self.task, decoder, said, truth, more=think))
             seed, metric = self.asked.seed, str(found["metric"])
             metrics["balance"] = starved(
                 self._trained(), (found["rows"], found["fit"].targets[target.column]), rows.take(known.tolist()),
