@@ -57,8 +57,9 @@ def worded(cells: list, **given: str) -> Wording:
         ([f"chair {i % 120}" for i in range(500)], "category"),  # 120 short answers, four times each
         ([f"chair, table {i}" for i in range(90)], "text"),  # none recurs: there is nothing to count
         ([f"number {i} of all the long answers" for i in range(120)] * 2, "text"),
+        ([f"number {i} of all the long answers" for i in range(60)] * 8, "category"),
     ],
-    ids=["several-sentences", "lists-of-labels", "sentences", "holes", "answers", "40-answers", "120-answers", "names", "long-answers"],
+    ids=["several-sentences", "lists-of-labels", "sentences", "holes", "answers", "40-answers", "120-answers", "names", "long-answers", "long-answers-that-recur"],
 )  # fmt: skip
 def test_the_kind_is_read_off_the_cells(cells, kind):
     assert target_kind([c for c in cells if c]) == kind
@@ -87,6 +88,7 @@ def test_what_is_read_is_written_again(text, learned):
     assert found.max() < wording.vocabulary
     assert wording.write(found) == wording.plain(text)
     assert wording.plain(wording.plain(text)) == wording.plain(text)
+    assert wording.plain("e\u0301te\u0301\u00a0 a") == "\u00e9t\u00e9 a", "one spelling of the same letters"
 
 
 def test_a_learned_vocabulary_is_shorter_than_bytes():
