@@ -145,7 +145,6 @@ def test_without_any_input_all_rows_get_the_same_text(lesson_learned):
     assert len({s.text for s in say_all(network, task, unseen.rows)}) > 4
 
 
-@pytest.mark.xfail(strict=False, reason="a row without any input is read differently beside others and alone")
 def test_a_row_without_inputs_gets_that_text_beside_others_too(lesson_learned):
     network, task, _, unseen, _, _ = lesson_learned
     blind = say_all(network, task, unseen.rows[:2], but=["note", "level"])

@@ -1,12 +1,13 @@
 """Sensorium: any columns in, any column out."""
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "Limits", "Matcher", "Model", "Prediction", "__version__", "load", "read"]
+__all__ = ["InputError", "Limits", "Manner", "Matcher", "Model", "Prediction", "__version__", "load", "read"]
 
 _HOMES = {
     "InputError": "types",
     "Limits": "types",
     "Prediction": "types",
+    "Manner": "api",
     "Matcher": "api",
     "Model": "api",
     "load": "api",

@@ -154,7 +154,10 @@ def decode_rows(
     results: list[Row] = []
     faults: list[list[Fault]] = []
     again = {m.name: decoder.again(rows, m) for m in modalities}
-    number = {row: i for i, row in enumerate(rows)}
+    order = {m.column.replace("\n", ","): i for i, m in reversed(list(enumerate(modalities)))}
+    number: dict[int, int] = {}
+    for i, row in enumerate(rows):
+        number.setdefault(row, i)
 
     def read(row: int) -> tuple[Row, list[Fault]]:
         return decoder.patches(row, [m for m in modalities if row not in again[m.name]])
@@ -167,6 +170,7 @@ def decode_rows(
                     source = number[again[m.name][row]]
                     made |= {m.name: results[source][m.name]} if m.name in results[source] else {}
                     fault = fault + [f for f in faults[source] if f.column == m.column and f not in fault]
+            fault = sorted(fault, key=lambda f: order.get(f.column, 0))
             results.append({m.name: made[m.name] for m in modalities if m.name in made})
             faults.append(fault)
             tick(len(results))

@@ -289,7 +289,9 @@ def target_kind(said: Sequence[object]) -> str:
         if len(single) < len(set(texts)):
             return "labels"
     distinct = len(set(texts))
-    return "text" if distinct > 50 and (distinct > len(texts) / 2 or _sentences(texts)) else "category"
+    if _sentences(texts):
+        return "text" if distinct > 50 or distinct > len(texts) / 2 else "category"
+    return "text" if distinct > 50 and distinct > len(texts) / 2 else "category"
 
 
 def _sentences(texts: Sequence[str]) -> bool:

@@ -152,9 +152,11 @@ def with_neighbours(
     *, seed: int, say: Say,
 ) -> tuple[Neighbours | None, list[dict[str, float]]]:  # fmt: skip
     """Learn neighbours from training rows and, on held-out ones, how much they count; with what was tried."""
+    if len(held) < NEAR or task.target.wording is None:
+        return None, []
     say("neighbours", 0.0, "training rows that resemble others")
     near = fit_neighbours(task, rows, texts, seed=seed)
-    if near is None or len(held) < NEAR or task.target.wording is None:
+    if near is None:
         return None, []
     some, wanted = list(held[:WEIGHED]), truth[:WEIGHED]
     found: list[Candidates | None] = [None] * len(some)

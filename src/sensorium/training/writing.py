@@ -66,12 +66,19 @@ def memories(
     for index, encoded in encode_all(network, task, rows, batch=batch):
         kept = {n: e for n, e in encoded.items() if n not in but}
         fused = network.read(kept)
-        yield index, _nothing(len(index), network.shape.dim) if fused is None else network.memory(fused)
+        yield index, _blind(network, len(index)) if fused is None else network.memory(fused)
 
 
-def _nothing(rows: int, dim: int) -> Tokens:
-    none = torch.zeros(rows, 1, dtype=torch.bool)
-    return Tokens(x=torch.zeros(rows, 1, dim), kind=none.long(), place=torch.zeros(rows, 1, 3), valid=none)
+def _blind(network: Network, rows: int) -> Tokens:
+    """What the decoders look at where nothing is there: as in training, where a few rows see nothing (`blinded`)."""
+    dim, none = network.shape.dim, torch.zeros(rows, dtype=torch.bool)
+    tokens = Tokens(
+        x=torch.zeros(rows, 1, dim), kind=torch.zeros(rows, 1).long(), place=torch.zeros(rows, 1, 3), valid=none[:, None]
+    )  # fmt: skip
+    absent = Encoded(tokens=tokens, vector=torch.zeros(rows, 2 * dim), present=none)
+    fused = network.read({network.names[0]: absent})
+    assert fused is not None, "there is a modality"
+    return network.memory(fused)
 
 
 @torch.inference_mode()
