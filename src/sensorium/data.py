@@ -245,11 +245,11 @@ def buckets(
 def augmented(
     rows: Sequence[Row], modalities: Sequence[Modality], rng: np.random.Generator, strength: float
 ) -> list[Row]:
-    """Return rows with every modality changed as that sensor may change in the world; what they share stays shared."""
+    """Return rows with these modalities changed as that sensor may change in the world; what they share stays shared."""
     changed: dict[tuple[str, int], np.ndarray] = {}
     found: list[Row] = []
     for row in rows:
-        found.append({})
+        found.append(dict(row))
         for m in modalities:
             if m.name in row:
                 known = (m.name, id(row[m.name]))

@@ -189,7 +189,8 @@ class Model:
         if old is not None:
             self.plan = Plan(**old["plan"])  # type: ignore[arg-type]
             return
-        wanted = Plan(steps=0, batch=0, seed=self.asked.seed, balance=self.asked.balance)
+        drop = 0.1 if self.task.question else 0.3  # of one that is asked about, the rest tells next to nothing
+        wanted = Plan(steps=0, batch=0, seed=self.asked.seed, balance=self.asked.balance, drop=drop)
         self.plan = planned(self.asked, self.network, self.task, fit, say, wanted=wanted)
 
     def _train(self, folder: Path, fit: Examples, check: Examples, say: Say) -> str:

@@ -77,6 +77,8 @@ class Trainer:
         lengths = np.array([sum(len(a) for a in row.values()) for row in self.examples.rows])
         # What is compared with each other should differ; what is asked about one picture shares its encoding.
         together = companions(self.examples.rows, self.task.modalities) if self.task.targets else None
+        # A question without a word is another question, and its answer no longer true.
+        changing = [m for m in self.task.modalities if m.name != self.task.question]
         per_epoch = math.ceil(len(lengths) / self.plan.batch)
         epochs = self.plan.steps / per_epoch
         epoch, step = -1, self.step
@@ -91,7 +93,7 @@ class Trainer:
             ramp = min(1.0, epochs / 12) * min(1.0, 0.3 + step / per_epoch / 5)
             strength = self.plan.augment * ramp
             rng = np.random.default_rng([self.plan.seed, epoch, step, 1])
-            changed = augmented([self.examples.rows[i] for i in index], self.task.modalities, rng, strength)
+            changed = augmented([self.examples.rows[i] for i in index], changing, rng, strength)
             yield self.examples.batch(self.task, index, changed, rng)
             step += 1
 
