@@ -57,6 +57,11 @@ class Manner:
             )  # fmt: skip
 
     @property
+    def free(self) -> bool:
+        """Whether texts of training rows are candidates too: they follow no bounds of length, and are not drawn."""
+        return self.temperature is None and self.longest is None and not self.shortest
+
+    @property
     def rules(self) -> Rules:
         """What a text may look like."""
         return Rules(longest=self.longest, shortest=self.shortest, no_repeat=self.no_repeat)
@@ -82,13 +87,13 @@ def say_all(
     network.eval()
     found: list[Said | None] = [None] * len(rows)
     done = 0
-    near = None if but or manner.temperature is not None else manner.near
+    near = manner.near if manner.free and not but else None
     for index, memory in memories(network, task, rows, but=but):
         if near is None or not near.share:
             texts = _said(network, task, memory, manner)
         else:
             offered = candidates(network, task, memory, [rows[i] for i in index], near, manner)
-            texts = [_agreed(c, near.share) for c in offered]
+            texts = [_agreed(c, near.share, task) for c in offered]
         for row, said in zip(index, texts, strict=True):
             found[row] = said
         done += len(index)
@@ -141,10 +146,11 @@ def _likely(
     return np.split(told, np.cumsum([len(t) for t in texts])[:-1])
 
 
-def _agreed(offered: Candidates, share: float) -> Said:
+def _agreed(offered: Candidates, share: float, task: Task) -> Said:
     text = offered.best(share)
     at = offered.texts.index(text)
-    return Said(text=text, log_probability=float(offered.likely[at]) * (1 + len(words(text))))
+    length = 0 if task.target.wording is None else len(task.target.wording.read(text))
+    return Said(text=text, log_probability=float(offered.likely[at]) * (1 + length))  # the end is one more
 
 
 def with_neighbours(
