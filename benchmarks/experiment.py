@@ -6,10 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks import emit
+
+if TYPE_CHECKING:
+    from sensorium.measure.resample import Score
 
 ROWS = 6000  # of a world, where not said otherwise
 
@@ -157,19 +161,29 @@ def right(said: Sequence[str], truth: Sequence[object]) -> np.ndarray:
 
 
 def rate(hits: np.ndarray, groups: Sequence[object] | None = None, *, seed: int = 0) -> dict[str, object]:
-    """The mean of (n,) values with its interval, `groups` (such as pictures) drawn whole, and n; {} of none.
+    """The share of (n,) rows that are right, 0 or 1 each, with its interval, and n; {} of none.
 
-    A share of rows gets Wilson's interval where that is wider.
+    `groups` (such as pictures) are drawn whole. The interval is Wilson's where that is wider.
     """
-    from sensorium.measure.resample import scored, share
+    from sensorium.measure.resample import share
 
-    if not len(hits):
-        return {}
-    index = np.arange(len(hits)) if groups is None else np.unique(np.array(groups), return_inverse=True)[1]
-    sums, counts = np.bincount(index, hits), np.bincount(index).astype(float)
-    found = scored(lambda w: {"mean": (w @ sums) / (w @ counts)}, len(counts), seed=seed)["mean"]
-    whole = share(found, len(hits)) if set(np.unique(hits)) <= {0.0, 1.0} else found
-    return {**whole.to_json(), "rows": len(hits)}
+    return {**share(_mean(hits, groups, seed), len(hits)).to_json(), "rows": len(hits)} if len(hits) else {}
+
+
+def gain(
+    hits: np.ndarray, others: np.ndarray, groups: Sequence[object] | None = None, *, seed: int = 0
+) -> dict[str, object]:
+    """How much more often one way of answering is right than another on the same rows, paired; as `rate`."""
+    apart = hits - others
+    return {**_mean(apart, groups, seed).to_json(), "rows": len(apart)} if len(apart) else {}
+
+
+def _mean(values: np.ndarray, groups: Sequence[object] | None, seed: int) -> "Score":
+    from sensorium.measure.resample import scored
+
+    index = np.arange(len(values)) if groups is None else np.unique(np.array(groups), return_inverse=True)[1]
+    sums, counts = np.bincount(index, values), np.bincount(index).astype(float)
+    return scored(lambda w: {"mean": (w @ sums) / (w @ counts)}, len(counts), seed=seed)["mean"]
 
 
 def by(keys: Sequence[object], hits: np.ndarray, groups: Sequence[object] | None = None) -> dict[str, object]:

@@ -30,6 +30,7 @@ from benchmarks.experiment import (
     by,
     commonest_answer,
     facts_told,
+    gain,
     kept_in,
     rate,
     right,
@@ -172,15 +173,14 @@ def asked_of_pictures(job: Experiment, path: Path) -> dict[str, object]:
     truth, pictures = test.cells("answer"), test.cells("image")
     hits = {name: right(texts, truth) for name, texts in said.items()}
     told: dict[str, object] = {"accuracy": {name: rate(h, pictures) for name, h in hits.items()}}
-    told["ahead of"] = {
-        name: rate(hits["picture and question"] - h, pictures) for name, h in hits.items() if h is not hits["picture and question"]
-    }  # fmt: skip
+    ours = hits["picture and question"]
+    told["ahead of"] = {name: gain(ours, h, pictures) for name, h in hits.items() if h is not ours}
     for column in ("hops", "heldout", "type"):
         if column in test.columns:
             told[column] = {name: by(test.cells(column), h, pictures) for name, h in hits.items()}
     if {"hops", "heldout"} <= set(test.columns):
         keys = [f"{n}, {'held out' if h == 'yes' else 'seen'}" for n, h in zip(test.cells("hops"), test.cells("heldout"), strict=True)]  # fmt: skip
-        told["hops and heldout"] = by(keys, hits["picture and question"], pictures)
+        told["hops and heldout"] = by(keys, ours, pictures)
     return told
 
 
@@ -236,8 +236,8 @@ def hints(job: Experiment) -> None:
                 {**row, "misled": by(misled, hits[reason, vision]), **({"own figures": own} if own else {})}
             )
     gains = {
-        "rationale": rate(hits[True, True] - hits[False, True]),
-        "vision": rate(hits[True, True] - hits[True, False]),
+        "rationale": gain(hits[True, True], hits[False, True]),
+        "vision": gain(hits[True, True], hits[True, False]),
     }
     job.told(world="hints", rows=job.count, chance=round(1 / 3, 4), ablation=table, gains=gains)
 

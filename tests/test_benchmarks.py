@@ -1,12 +1,18 @@
 """The benchmarks run and measure what they say; their figures are no matter of these tests."""
 
+import csv
 import json
+import re
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from benchmarks import child, holes, sets, startup
+import sensorium
+from benchmarks import child, experiment, holes, sets, startup, video, words
+from sensorium.worlds import clips
+from sensorium.worlds.events import WAYS, questions_about
 
 
 def rows_in(capsys) -> list[dict]:
@@ -93,3 +99,136 @@ def test_holes_are_holes():
     assert all(len(r) == 4 for r in rows), "the rows themselves are left alone"
     alone = holes.with_holes([{"a": np.ones(1)}] * 4, 0.5)
     assert sum(map(len, alone)) == 4, "a row keeps its last cell"
+
+
+def test_what_is_written_is_measured_and_kept(tmp_path, capsys):
+    words.main(["--only", "captions", "--rows", "40", "--minutes", "0.001", "--folder", str(tmp_path)])
+    (row,) = rows_in(capsys)
+    assert row["part"] == "captions"
+    assert {"seen", "held out"} == set(row["model"]) == set(row["without any input"])
+    assert row["model"]["seen"]["rows"] + row["model"]["held out"]["rows"] == 4
+    with (tmp_path / "captions" / "predictions.csv").open(encoding="utf-8") as file:
+        kept = list(csv.DictReader(file))
+    assert [r["id"] for r in kept] == ["00036", "00037", "00038", "00039"], "the test rows, for other judges"
+    assert row["samples"][0]["said"] == kept[0]["prediction"]
+
+
+def test_questions_about_clips_are_asked_both_ways(tmp_path, capsys):
+    folder = str(tmp_path)
+    words.main(
+        [
+            "--only",
+            "clip_questions",
+            "--rows",
+            "60",
+            "--minutes",
+            "0.001",
+            "--kind",
+            "text",
+            "--folder",
+            folder,
+        ]
+    )
+    (row,) = rows_in(capsys)
+    assert set(row["accuracy"]) > {"clip and question", "no clip", "single frame", "trained on the question"}
+    assert row["rows"] == row["accuracy"]["no clip"]["rows"] > 0
+    assert 0 <= row["flips"]["right"]["value"] <= 1 - row["flips"]["same"]["value"]
+
+
+def test_a_part_without_its_data_is_skipped_with_the_reason(tmp_path, capsys):
+    words.main(["--only", "photos,answers", "--data", str(tmp_path)])
+    assert ["is not there" in r["skipped"] for r in rows_in(capsys)] == [True, True]
+    with pytest.raises(SystemExit):
+        words.main(["--only", "moon"])
+
+
+def test_a_question_turned_round_has_the_answer_that_the_other_clip_gives():
+    """Every question of order, turned round, is one that the symbolic twin answers so, in this wording or another."""
+    rng = np.random.default_rng(0)
+    seen: set[str] = set()
+    for _ in range(60):
+        actors, events = clips.story(rng)
+        twin = [e.mirrored(clips.FRAMES) for e in reversed(events)]
+        truth = {
+            (plainly(q), a)
+            for kind, q, a, _ in questions_about(twin, clips.cast(actors, "b"), rng)
+            if kind.split("-")[0] in video.ORDER
+        }
+        for kind, question, answer, _ in questions_about(events, clips.cast(actors, "a"), rng):
+            found = video.turned(kind, question, answer, [asdict(e) for e in twin])
+            if found is not None:
+                assert (plainly(found[0]), found[1]) in truth
+                seen.add(kind.split("-")[0])
+    assert seen == set(video.ORDER)
+    assert video.turned("count", "how many events are there?", "two", []) is None
+
+
+def plainly(question: str) -> str:
+    """A question with every event said in the first of its ways."""
+    for verb, ways in WAYS.items():
+        for way in sorted(ways, key=len, reverse=True):
+            question = re.sub(rf"\b{way}(?= the |\?| before|$)", verb, question)
+    return question
+
+
+def test_an_order_is_right_or_the_other_way_round():
+    red, blue = "grows red circle", "shrinks blue star"
+    true = {("event", "grows", "red circle"), ("event", "shrinks", "blue star"), ("then", red, blue)}
+    said = [
+        "the red circle grows, then the blue star shrinks.",
+        "the blue star shrinks, then the red circle grows.",
+        "nothing.",
+    ]
+    found = video.ordered(said, [true] * 3, [true] * 3)
+    assert (found["told"]["value"], found["told"]["rows"]) == (pytest.approx(1 / 3, abs=1e-4), 3)
+    assert (found["right way"]["value"], found["right way"]["rows"]) == (0.5, 2), (
+        "a text without both events has no order"
+    )
+
+
+def test_looks_are_held_against_the_thing_that_a_word_names():
+    places = np.array([[0, y, x] for y in (1 / 6, 1 / 2, 5 / 6) for x in (1 / 6, 1 / 2, 5 / 6)])
+    here = np.eye(9)[8].tolist()
+    pieces = [{"word": w, "looks": {"image": here}} for w in ("a red ", "cir", "cle", " and two ", "stars")]
+    things = [{"shape": "circle", "row": 2, "column": 2}, *[{"shape": "star", "row": 0, "column": 0}] * 2]
+    assert words.named_spots(pieces, places, things) == [(places[8, 1:].tolist(), [5 / 6, 5 / 6])], (
+        "of two stars none is meant"
+    )
+    assert words.within(places[:, 1:], np.array([1 / 2, 1 / 2])).all(), (
+        "half a field around the middle one is everything"
+    )
+    assert words.within(places[:, 1:], np.array([1 / 6, 1 / 6])).sum() == 4
+
+
+def test_pictures_are_drawn_whole_and_ways_of_answering_row_by_row():
+    hits, pictures = np.repeat([1.0, 0.0], 50), np.repeat(["a", "b"], 50)
+    alone, whole = experiment.rate(hits), experiment.rate(hits, pictures)
+    assert alone["value"] == whole["value"] == 0.5
+    assert whole["high"] - whole["low"] == 1
+    assert alone["high"] - alone["low"] < 0.3
+    assert experiment.gain(hits, hits) == {"value": 0, "low": 0, "high": 0, "rows": 100}
+    assert experiment.gain(hits, 1 - hits)["value"] == 0
+    assert experiment.right(["Red.", "", "two"], ["red", "", "three"]).tolist() == [1, 0, 0]
+
+
+def test_a_picture_of_another_is_never_ones_own():
+    table = sensorium.read({"id": list("abcdef"), "image": ["1", "1", "2", "2", "3", "3"]})
+    for seed in range(5):
+        found = experiment.swapped(table, "image", seed)
+        assert all(a != b for a, b in zip(found.cells("image"), table.cells("image"), strict=True))
+        assert found.cells("image")[0] == found.cells("image")[1], "rows of one picture stay together"
+        assert found.ids == table.ids
+
+
+def test_a_world_is_written_once_for_the_same_arguments(tmp_path):
+    asked = []
+
+    def write(folder, *, seed, rows):
+        asked.append((seed, rows))
+        folder.mkdir(exist_ok=True)
+        return experiment.Path(folder / "table.csv")
+
+    job = experiment.Experiment(part="x", folder=tmp_path)
+    assert job.world("w", write, rows=2) == job.world("w", write, rows=2) == tmp_path / "w" / "table.csv"
+    job.world("w", write, rows=3)
+    assert asked == [(0, 2), (0, 3)]
