@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sensorium.encoders import ENCODERS
-from sensorium.fusion import SCHEDULES, LowRankFusion, Products, Reasoning, Trunk
+from sensorium.fusion import SCHEDULES, GatedVision, LowRankFusion, Products, Reasoning, Trunk
 from sensorium.nn import ConvBlock, MaskedBatchNorm
 from sensorium.representation import Head, Space, Spotter, Summary
 from sensorium.tasks import Task, Wording
@@ -57,6 +57,7 @@ class Fused:
 
     joint: Float[Tensor, "batch twice"] | None  # for the joint heads; None for late fusion
     tokens: Tokens  # of all modalities, for decoders
+    share: Float[Tensor, "batch token dim"] | None = None  # 0..1 that each token took from pictures, if gated
 
 
 def condense(tokens: Tokens, most: int) -> Tokens:
@@ -116,8 +117,10 @@ class Network(nn.Module):
     """One network for any columns in and any column out; a modality that a row lacks is not computed for it."""
 
     def __init__(
-        self, task: Task, shape: Shape, *, fusion: str = "early", norm: Callable[[int], nn.Module] = MaskedBatchNorm, steps: int = STEPS
+        self, task: Task, shape: Shape, *, fusion: str = "early", norm: Callable[[int], nn.Module] = MaskedBatchNorm, steps: int = STEPS,
+        gated: bool = False,
     ):  # fmt: skip
+        """gated: words take from pictures through a gate before they meet all else (`GatedVision`)."""
         super().__init__()
         if fusion not in (*SCHEDULES, "tensor"):
             raise InputError("no such fusion", got=fusion, fix="use auto, early, mid, late or tensor")
@@ -151,6 +154,10 @@ class Network(nn.Module):
         self.question = task.question if reasons else ""
         self.reasoning = Reasoning(dim, steps=steps) if reasons else None
         self.tensor = LowRankFusion(len(self.names), dim) if fusion == "tensor" else None
+        self.texts = [i for i, m in enumerate(task.modalities, 1) if m.carrier == "text"]
+        self.sights = [i for i, m in enumerate(task.modalities, 1) if m.carrier in ("image", "video")]
+        looks = gated and self.trunk is not None and bool(self.texts and self.sights)
+        self.gate = GatedVision(dim) if looks else None
         self.heads = nn.ModuleDict(
             {
                 key(target.column): nn.ModuleDict(
@@ -249,6 +256,7 @@ class Network(nn.Module):
             return Fused(joint=torch.cat([fused, fused], -1), tokens=tokens)
         if self.trunk is None:
             return Fused(joint=None, tokens=tokens)
+        tokens, share = self._gated(tokens)
         thought = self.trunk(tokens)
         front = self.trunk.shared.shape[0]
         readout = thought.x[:, :front].mean(1)
@@ -258,7 +266,24 @@ class Network(nn.Module):
             readout = readout + self._reasoned(encoded, seen)
         own = thought.valid[:, front:, None]
         body = (thought.x[:, front:] * own).sum(1) / own.sum(1).clamp(min=1)
-        return Fused(joint=torch.cat([readout, body], -1), tokens=thought)
+        return Fused(joint=torch.cat([readout, body], -1), tokens=thought, share=share)
+
+    def _gated(self, tokens: Tokens) -> tuple[Tokens, Tensor | None]:
+        """Let words take from pictures; all other tokens stay, and so do the words of a row without a picture."""
+        if self.gate is None:
+            return tokens, None
+        of = [
+            tokens.valid & torch.isin(tokens.kind, tokens.kind.new_tensor(kinds))
+            for kinds in (self.texts, self.sights)
+        ]
+        mixed, share = self.gate(*(replace(tokens, valid=v) for v in of))
+        return replace(mixed, valid=tokens.valid), share
+
+    def load_state_dict(self, state_dict: Mapping[str, Tensor], *args, **kwargs):
+        """Take weights over; those of a gate tell that this network has one."""
+        if self.gate is None and any(name.startswith("gate.") for name in state_dict):
+            self.gate = GatedVision(self.shape.dim)
+        return super().load_state_dict(state_dict, *args, **kwargs)
 
     def _reasoned(
         self, encoded: Mapping[str, Encoded], seen: Mapping[str, Tensor]
