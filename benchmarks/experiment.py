@@ -201,12 +201,12 @@ def facts_told(
     """Precision, recall and F1 of facts, over all and for each kind: name -> first words of its facts."""
     from sensorium.measure.text import tuple_f1
 
-    def only(sets: Sequence[set], first: Sequence[str]) -> list[set]:
-        return [{f for f in s if f[0] in first} for s in sets]
+    def only(sets: Sequence[set], first: Sequence[str]) -> list[list]:
+        return [[f for f in s if f[0] in first] for s in sets]
 
     if not len(said):
         return {}
-    whole = tuple_f1(said, holds, expected=expected)
+    whole = tuple_f1(*(list(map(list, s)) for s in (said, holds)), expected=list(map(list, expected)))
     told: dict[str, object] = {k: v.to_json() for k, v in whole.items()} | {"rows": len(said)}
     parts = {
         name: tuple_f1(only(said, first), only(holds, first), expected=only(expected, first))

@@ -9,7 +9,7 @@ from sensorium.encoders.series import Timeline
 from sensorium.nn import ConvStem, within
 from sensorium.tokens import Part, Tokens
 
-PART = 8  # of the channels one in so many comes from the frame before, and as many from the frame after
+PART = 4  # of the channels one in so many comes from the frame before, and as many from the frame after
 
 
 def shifted(
@@ -39,7 +39,7 @@ class VideoEncoder(nn.Module):
         **_: object,
     ):
         super().__init__()
-        w = width // 2
+        w = width // 2 if item[0] > 32 else width  # small frames are cheap
         stages = [
             (w, 3, (2, 2)),
             (2 * w, 3, (2, 2)),
