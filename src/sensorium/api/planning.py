@@ -12,7 +12,7 @@ from sensorium.training import Examples, Plan, threads, time_step
 
 MINUTES = 5.0  # training time where neither minutes nor epochs are given
 ENDLESS = 10**6
-ASKED = 96  # rows of a batch where several questions share one picture
+ASKED = 128  # rows of a batch where several questions share one picture
 PAIRS = 256  # most rows that are compared with each other at a step, where modalities are matched
 
 
