@@ -23,6 +23,7 @@ from sensorium.api.persist import State, begun, described, mark_of, restored, wr
 from sensorium.api.planning import MINUTES, planned
 from sensorium.api.prepare import (
     Asked,
+    asked_of,
     cut,
     decoded,
     examples,
@@ -33,10 +34,6 @@ from sensorium.api.prepare import (
     with_texts,
 )
 from sensorium.api.promises import Promises, fit_promises, least_confidence, patterns_of, sets_of
-from sensorium.api.rationale import (
-    FIRST, InStages, Lesson, asked_of, conclude, first_of, first_stage, in_stages, reasoned, second_of, study, thinks,
-    with_rationale, write_stages,
-)  # fmt: skip
 from sensorium.api.saying import Say, silent
 from sensorium.api.story import hardest, story
 from sensorium.api.teaching import teacher_answers
@@ -76,14 +73,13 @@ class Model:
         steps: of reasoning, where one input is a question about the others (default 4; 0: none).
         group: column whose values (subject, speaker, patient) stay on one side of the validation cut.
         limits: what one cell may hold at most.
-        rationale: column of texts that are written first, from all inputs; the answer is then given from both.
     """
 
     def __init__(
         self, target: str, *, inputs: Sequence[str] | None = None, also: Sequence[str] = (), columns: Mapping[str, str] | None = None,
         size: str | None = None, fusion: str = "auto", seed: int = 0, minutes: float | None = None, epochs: int | None = None,
         group: str | None = None, balance: str = "guarded", teacher: str | Path | None = None, steps: int | None = None,
-        limits: Limits = Limits(), rationale: str | None = None,
+        limits: Limits = Limits(),
     ):  # fmt: skip
         if size is not None and size not in SIZES:
             raise InputError("no such size", got=size, fix=f"one of {', '.join(SIZES)}")
@@ -96,13 +92,12 @@ class Model:
         if (minutes is not None and not minutes > 0) or (epochs is not None and epochs < 1):
             got = minutes if epochs is None else epochs
             raise InputError("the budget must be above zero", got=got, fix="give minutes or epochs")
-        asked = Asked(
+        self.asked = Asked(
             target=target, inputs=None if inputs is None else tuple(inputs), also=tuple(also), columns=columns, size=size,
             fusion=fusion, seed=seed, minutes=minutes, epochs=epochs, group=group, balance=balance, teacher=None if teacher is None else str(teacher),
             steps=steps,
         )  # fmt: skip
-        self.asked, self.limits = in_stages(asked, rationale), limits
-        self.first: State | None = None  # the stage that writes the rationale
+        self.limits = limits
         self.floors: tuple[Floor, ...] = ()  # those that have a say in the answers
         self.promises = Promises()
         self.neighbours: Neighbours | None = None  # training rows whose texts a written target may take
@@ -128,35 +123,12 @@ class Model:
         Raises InputError for input that cannot be learned from.
         """
         with folder_or_temporary(out) as folder, lock(folder):
-            table, held = read(data), None if valid is None else read(valid)
-            mark = mark_of(self.asked, table, held)
-            if thinks(self.asked):
-                return self._fit_stages(Lesson.of(self.asked, table, held), folder, mark, say)
-            return self._fit(table, held, folder, mark, say)
+            return self._fit(read(data), None if valid is None else read(valid), folder, say)
 
-    def _fit_stages(self, lesson: Lesson, folder: Path, mark: Mapping[str, object], say: Say) -> "Model":
-        """Learn to write the rationale, then to answer from the inputs and from what was written."""
-        begun(folder, mark)
-        first = Model._of(first_of(lesson.asked), self.limits)
-        first.fit(
-            lesson.train,
-            valid=lesson.held,
-            out=folder / FIRST,
-            say=lambda s, done, t: say(f"rationale: {s}", done, t),
-        )
-        told = lesson.told(first._state(), folder, self.limits, say)
-        Model._of(second_of(lesson.asked), self.limits)._fit(*told, folder, mark, say)
-        self._restore(restored(described(folder), folder), folder)
-        self.metrics = conclude(
-            folder, self._state(), first._state(), lesson, told, limits=self.limits, say=say
-        )
-        return self
-
-    def _fit(
-        self, table: Table, valid: Table | None, folder: Path, mark: Mapping[str, object], say: Say
-    ) -> "Model":
+    def _fit(self, table: Table, valid: Table | None, folder: Path, say: Say) -> "Model":
         began = time.monotonic()
         torch.set_num_threads(threads())
+        mark = mark_of(self.asked, table, valid)
         old = begun(folder, mark)
         if old is not None and old["complete"]:
             say("fit", 1.0, "already complete")
@@ -213,16 +185,13 @@ class Model:
         torch.manual_seed(self.asked.seed)
         fusion = "early" if self.asked.fusion == "auto" else self.asked.fusion
         steps = STEPS if self.asked.steps is None else self.asked.steps
-        self.network = Network(
-            self.task, SIZES[self.size], fusion=fusion, steps=steps, gated=isinstance(self.asked, InStages)
-        )
+        self.network = Network(self.task, SIZES[self.size], fusion=fusion, steps=steps)
         if old is not None:
             self.plan = Plan(**old["plan"])  # type: ignore[arg-type]
             return
-        drop = (
-            0.1 if self.task.question else 0.3
-        )  # of one that is asked about, the rest tells next to nothing
-        wanted = Plan(steps=0, batch=0, seed=self.asked.seed, balance=self.asked.balance, drop=drop)
+        # Without what is asked about the rest tells next to nothing, and steps of thought are found at a slow pace only.
+        asks = {"drop": 0.1, "rate": 1e-3} if self.task.question else {}
+        wanted = Plan(steps=0, batch=0, seed=self.asked.seed, balance=self.asked.balance, **asks)
         self.plan = planned(self.asked, self.network, self.task, fit, say, wanted=wanted)
 
     def _train(self, folder: Path, fit: Examples, check: Examples, say: Say) -> str:
@@ -255,8 +224,14 @@ class Model:
         else:
             fusion, metrics = self._choose(folder, found)
         self.metrics = story(
-            self._state(), self.asked, found, fusion, metrics, steps=self.steps_taken, seconds=self.train_seconds
-        )  # fmt: skip
+            self._state(),
+            self.asked,
+            found,
+            fusion,
+            metrics,
+            steps=self.steps_taken,
+            seconds=self.train_seconds,
+        )
         if metrics["rows"]:
             self.metrics["verdict"] = (verdict if self.task.target.wording is None else judged)(self.metrics)
         write_json(folder / "metrics.json", self.metrics)
@@ -324,14 +299,14 @@ class Model:
             return self._texts(read(data), MANNER, say)
         held = None if sets is None else self.promises.at(sets)
         least = least_confidence(self.promises, self.task.target, abstain)
-        table = self._thought(read(data), say)
+        table = read(data)
         torch.set_num_threads(threads() if len(table) > FEW else 1)
         rows, errors = self._decode(table, say)
         good = [i for i, e in enumerate(errors) if not e]
         ids = table.ids
         found = [Prediction(id=i, error=e.replace("\n", " ")) for i, e in zip(ids, errors, strict=True)]
         if not good:
-            return reasoned(found, self.first, table)
+            return found
         some = self._rows(table if len(good) == len(table) else table.take(good), [rows[i] for i in good])
         heads, present, _ = all_heads(self.network, self.task, self.floors, some)
         said = answers(self.experts, self.task.target, heads, everyone(heads, present))
@@ -342,20 +317,18 @@ class Model:
             sure = max(probabilities.values(), default=1.0)
             error = "" if sure >= least else f"not sure enough: {sure:.3f}, {least:.3f} would do"
             found[i] = Prediction(
-                id=ids[i], value=None if error else value, set=inside, probabilities=probabilities, error=error
-            )  # fmt: skip
-        return reasoned(found, self.first, table)
-
-    def _thought(self, table: Table, say: Say) -> Table:
-        """The table with a rationale written for each row, in a run that writes one first."""
-        return with_rationale(self.first, table, self.limits, say)
+                id=ids[i],
+                value=None if error else value,
+                set=inside,
+                probabilities=probabilities,
+                error=error,
+            )
+        return found
 
     def _texts(self, table: Table, manner: Manner, say: Say) -> list[Prediction]:
         torch.set_num_threads(threads() if len(table) > FEW else 1)
-        table = self._thought(table, say)
         decoder = Decoder(table, limits=self.limits, rates=self.rates)
-        found = text_predictions(self.network, self.task, decoder, manner=self.manner(manner), say=say)
-        return reasoned(found, self.first, table)
+        return text_predictions(self.network, self.task, decoder, manner=self.manner(manner), say=say)
 
     def manner(self, asked: Manner = MANNER) -> Manner:
         """How texts are searched for, with the training rows whose texts this run may take."""
@@ -376,7 +349,7 @@ class Model:
     def stream(self, *, manner: Manner = MANNER, **cells: object) -> Iterator[str]:
         """Write the text for `cells` in pieces, each as soon as no later word can change it. Raises InputError."""
         must_write(self.task)
-        rows, errors = self._decode(self._thought(read([cells]), silent), silent)
+        rows, errors = self._decode(read([cells]), silent)
         if errors[0]:
             raise InputError("nothing to write from", got=errors[0], fix="give at least one of the inputs")
         yield from streamed(self.network, self.task, rows[0], manner=manner)
@@ -400,8 +373,7 @@ class Model:
         count as wrong; `warnings` names the class. Raises InputError where nothing can be compared.
         """
         torch.set_num_threads(threads())
-        given = read(data)
-        table = self._thought(given, say)
+        table = read(data)
         if self.task.target.wording is not None:
             decoder = Decoder(table, limits=self.limits, rates=self.rates)
             metrics, remarks = on_table(
@@ -417,10 +389,6 @@ class Model:
             "warnings": remarks,
             "target": self.task.target.column,
         }
-        if self.first is not None:
-            metrics["rationale"] = study(
-                self._state(), self.first, given, table, metrics, limits=self.limits, seed=self.asked.seed, say=say
-            )  # fmt: skip
         metrics["verdict"] = (verdict if self.task.target.wording is None else judged)(metrics)
         return metrics
 
@@ -434,7 +402,7 @@ class Model:
         """
         refuse(self.task, "what inputs tell together")
         torch.set_num_threads(threads())
-        _, rows, truth, _ = self._known(self._thought(sampled(read(data), self.asked.seed), say), say)
+        _, rows, truth, _ = self._known(sampled(read(data), self.asked.seed), say)
         return study(self._trained(), rows, truth, seed=self.asked.seed, say=say)
 
     def missing(
@@ -447,7 +415,7 @@ class Model:
         InputError without test rows, and for more inputs than `api.missing.MOST`.
         """
         refuse(self.task, "specialists")
-        table = self._thought(read(data), say)
+        table = read(data)
         part, rows, truth, _ = self._known(test_rows(table), say)
         asked = self.asked if minutes is None else replace(self.asked, minutes=minutes, epochs=None)
 
@@ -477,7 +445,7 @@ class Model:
         table = read(data)
         number = find_row(table.ids, row)
         others = [i for i in range(len(table)) if i != number][:STRANGERS]
-        some = self._thought(table.take([number, *others]), say)
+        some = table.take([number, *others])
         rows, errors = self._decode(some, say)
         if errors[0]:
             raise InputError(
@@ -499,7 +467,6 @@ class Model:
         folder = Path(run_folder)
         with lock(folder):
             write_run(folder, self._state(), mark_of(self.asked), complete=True)
-            write_stages(folder, self.asked, self.first, mark_of(self.asked))
             write_json(folder / "metrics.json", self.metrics)
 
     def _state(self) -> State:
@@ -511,7 +478,6 @@ class Model:
     def _restore(self, state: State, folder: Path) -> "Model":
         for field in fields(state):
             setattr(self, field.name, getattr(state, field.name))
-        self.first = first_stage(folder, self.asked)
         self.metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else {}
         return self
 
