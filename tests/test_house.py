@@ -63,6 +63,7 @@ def test_public_names():
     assert set(sensorium.__all__) == {
         "InputError",
         "Limits",
+        "Manner",
         "Matcher",
         "Model",
         "Prediction",

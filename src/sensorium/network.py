@@ -113,6 +113,33 @@ def writer(wording: Wording, shape: Shape) -> Decoder:
     )  # fmt: skip
 
 
+def heads_of(task: Task, names: Sequence[str], shape: Shape) -> nn.ModuleDict:
+    """Build target -> modality (or JOINT) -> head, for the targets that are not written."""
+    return nn.ModuleDict(
+        {
+            key(target.column): nn.ModuleDict(
+                {key(name): Head(shape.dim, target.width, dropout=shape.dropout) for name in names}
+            )
+            for target in task.targets
+            if target.wording is None
+        }
+    )
+
+
+def spotters_of(task: Task, names: Sequence[str], dim: int) -> nn.ModuleDict:
+    """Build target -> modality -> spotter, for the targets that are written.
+
+    What is to be written is shown by the inputs: to find it there is the shortest way to learn what to look for.
+    """
+    return nn.ModuleDict(
+        {
+            key(t.column): nn.ModuleDict({key(n): Spotter(dim, t.wording.vocabulary) for n in names})
+            for t in task.targets
+            if t.wording is not None
+        }
+    )
+
+
 class Network(nn.Module):
     """One network for any columns in and any column out; a modality that a row lacks is not computed for it."""
 
@@ -158,28 +185,10 @@ class Network(nn.Module):
         self.sights = [i for i, m in enumerate(task.modalities, 1) if m.carrier in ("image", "video")]
         looks = gated and self.trunk is not None and bool(self.texts and self.sights)
         self.gate = GatedVision(dim) if looks else None
-        self.heads = nn.ModuleDict(
-            {
-                key(target.column): nn.ModuleDict(
-                    {
-                        key(name): Head(dim, target.width, dropout=shape.dropout)
-                        for name in ([JOINT] if joint else []) + self.names
-                    }
-                )
-                for target in task.targets
-                if target.wording is None
-            }
-        )
+        self.heads = heads_of(task, [JOINT, *self.names] if joint else self.names, shape)
         self.writers = nn.ModuleDict({key(t.column): writer(t.wording, shape) for t in written if t.wording})
         self.gist = nn.Linear(2 * dim, dim) if written and joint else None
-        # What is to be written is shown by the inputs: to find it there is the shortest way to learn what to look for.
-        sizes = {t.column: t.wording.vocabulary for t in written if t.wording}
-        self.spotters = nn.ModuleDict(
-            {
-                key(text): nn.ModuleDict({key(n): Spotter(dim, words) for n in self.names})
-                for text, words in sizes.items()
-            }
-        )
+        self.spotters = spotters_of(task, self.names, dim)
         senders = [*task.match, *([JOINT] if joint else [])]
         self.space = Space(senders, dim, shape.space, dropout=shape.dropout) if task.match else None
 
