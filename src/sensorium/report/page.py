@@ -12,7 +12,7 @@ from sensorium.report.examples import hardest
 from sensorium.report.interactions import interactions
 from sensorium.report.learning import curves, fusion
 from sensorium.report.making import commands, making, search_commands
-from sensorium.report.markup import Html, join, mapping, named, note, plain_text, several, tag
+from sensorium.report.markup import Html, join, mapping, named, note, plain_text, rows_of, several, tag
 from sensorium.report.promises import promises
 from sensorium.report.results import mistakes, subsets
 from sensorium.report.robust import corruptions
@@ -96,12 +96,13 @@ def _written(run: Run) -> Sections:
 
 def _answered(run: Run, task: Mapping) -> Sections:
     metrics, wrong = run.metrics, controls(run.metrics)
+    thought = written.steps(metrics, run.examples) if rows_of(metrics.get("steps")) else None
     return [
         ("floors", "Beside the floors", floors(metrics)),
         ("data", "Data", card(metrics, run.quarantine, run.model)),
         ("subsets", "With fewer inputs", subsets(metrics)),
         *([("controls", "With wrong inputs", wrong)] if wrong else []),
-        ("steps", "Reasoning steps", written.steps(metrics, run.examples)),
+        *([("steps", "Reasoning steps", thought)] if thought else []),
         ("corruption", "When a sensor fails", corruptions(metrics)),
         ("interactions", "What the inputs tell together", interactions(run.interactions)),
         ("mistakes", "Mistakes", mistakes(metrics)),
