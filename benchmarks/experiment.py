@@ -24,7 +24,8 @@ class Experiment:
 
     part: str
     folder: Path
-    minutes: float = 5.0
+    minutes: float = 5.0  # of training each model
+    epochs: int | None = None  # passes over the rows instead, the same on every machine
     rows: int | None = None
     seed: int = 0
     kind: str | None = None  # of the target, such as text:decoder=classic; None: as its column is read
@@ -55,7 +56,8 @@ class Experiment:
         import sensorium as sm
 
         kind = {} if self.kind is None else {"columns": {target: self.kind}}
-        model = sm.Model(target, inputs=inputs, minutes=self.minutes, seed=self.seed, **kind, **more)
+        budget = {"minutes": self.minutes} if self.epochs is None else {"epochs": self.epochs}
+        model = sm.Model(target, inputs=inputs, seed=self.seed, **budget, **kind, **more)
         model.fit(table, out=self.home / "runs" / name)
         plan = model.metrics["plan"]
         self.plans[name] = {
@@ -91,7 +93,7 @@ class Experiment:
     def told(self, **figures: object) -> dict[str, object]:
         """Print the figures of this part, and keep them beside its predictions."""
         row = emit(
-            "words", part=self.part, seed=self.seed, minutes=self.minutes, kind=self.kind, **figures, plans=self.plans
+            "words", part=self.part, seed=self.seed, minutes=None if self.epochs else self.minutes, epochs=self.epochs, kind=self.kind, **figures, plans=self.plans
         )  # fmt: skip
         with (self.home / "figures.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")

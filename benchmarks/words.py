@@ -311,6 +311,9 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--only", default="captions,questions", help=f"some of {','.join(PARTS)}")
     parser.add_argument("--minutes", type=float, default=5.0, help="of training each model")
+    parser.add_argument(
+        "--epochs", type=int, help="instead of minutes: as many passes over the rows on every machine"
+    )
     parser.add_argument("--rows", type=int, help="of a world: pictures, clips; 6000 where not given")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -340,7 +343,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with kept_in(args.folder) as folder:
         for name in args.only.split(","):
             PARTS[name](Experiment(
-                part=name, folder=folder, minutes=args.minutes, rows=args.rows, seed=args.seed, kind=kind, steps=steps,
+                part=name, folder=folder, minutes=args.minutes, epochs=args.epochs, rows=args.rows, seed=args.seed, kind=kind, steps=steps,
                 data=args.data, target=args.target, most=args.most,
             ))  # fmt: skip
 

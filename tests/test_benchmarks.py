@@ -102,7 +102,7 @@ def test_holes_are_holes():
 
 
 def test_what_is_written_is_measured_and_kept(tmp_path, capsys):
-    words.main(["--only", "captions", "--rows", "40", "--minutes", "0.001", "--folder", str(tmp_path)])
+    words.main(["--only", "captions", "--rows", "40", "--epochs", "1", "--folder", str(tmp_path)])
     (row,) = rows_in(capsys)
     assert row["part"] == "captions"
     assert {"seen", "held out"} == set(row["model"]) == set(row["without any input"])
@@ -114,21 +114,8 @@ def test_what_is_written_is_measured_and_kept(tmp_path, capsys):
 
 
 def test_questions_about_clips_are_asked_both_ways(tmp_path, capsys):
-    folder = str(tmp_path)
-    words.main(
-        [
-            "--only",
-            "clip_questions",
-            "--rows",
-            "60",
-            "--minutes",
-            "0.001",
-            "--kind",
-            "text",
-            "--folder",
-            folder,
-        ]
-    )
+    asked = "--only clip_questions --rows 40 --epochs 1 --kind text --folder".split()
+    words.main([*asked, str(tmp_path)])
     (row,) = rows_in(capsys)
     assert set(row["accuracy"]) > {"clip and question", "no clip", "single frame", "trained on the question"}
     assert row["rows"] == row["accuracy"]["no clip"]["rows"] > 0
