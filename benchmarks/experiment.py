@@ -1,6 +1,7 @@
 """What experiments with held-out rows share: worlds and runs that are kept, harmed inputs, figures with intervals."""
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,11 +42,20 @@ class Experiment:
         return self.rows or ROWS
 
     def world(self, name: str, write: Callable[..., Path], **asked: object) -> Path:
-        """Write a world into the folder, or take the one that was written there with the same arguments."""
+        """Write a world into the folder, or take the one that was written there with the same arguments.
+
+        Raises InputError where the one that is there was written with others: its runs would be of no use.
+        """
+        from sensorium.types import InputError
+
         folder = self.folder / name
         stamp, wanted = folder / "asked.json", json.dumps({**asked, "seed": self.seed}, sort_keys=True)
         table = folder / "table.txt"
-        if not (stamp.is_file() and stamp.read_text() == wanted):
+        if stamp.is_file() and stamp.read_text() != wanted:
+            raise InputError(
+                "the folder holds another world", got=stamp.read_text(), fix="give another --folder"
+            )
+        if not stamp.is_file():
             path = write(folder, seed=self.seed, **asked)
             table.write_text(path.name)
             stamp.write_text(wanted)
@@ -79,8 +89,8 @@ class Experiment:
         from sensorium.store import write_predictions
 
         found = model.predict(table)
-        told = "predictions" if name == "" else f"predictions-{name}"
-        write_predictions(self.home / f"{told.replace(' ', '-')}.csv", found)
+        told = "-".join(["predictions", *re.findall(r"\w+", name.replace("'", ""))])
+        write_predictions(self.home / f"{told}.csv", found)
         return ["" if p.value is None else str(p.value) for p in found]
 
     @property

@@ -12,7 +12,7 @@ answers         --data FOLDER: qa.csv (split, image, question, answer), beside a
 clips, clip_questions, actions: of time; see benchmarks.video
 
 With --folder the worlds, the runs and predictions.csv (id, prediction, error) of each part are kept, so that others
-can judge them; a run that is complete is not trained again.
+can judge them; a run that is complete is not trained again. A folder is for one seed, budget and kind.
 """
 
 import argparse
@@ -337,15 +337,20 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure the parts that were asked for."""
+    from sensorium.types import InputError
+
     args = options(argv)
     kind = f"text:decoder={args.decoder}" if args.decoder else args.kind
     steps = tuple(int(s) for s in args.steps.split(",") if s)
-    with kept_in(args.folder) as folder:
-        for name in args.only.split(","):
-            PARTS[name](Experiment(
-                part=name, folder=folder, minutes=args.minutes, epochs=args.epochs, rows=args.rows, seed=args.seed, kind=kind, steps=steps,
-                data=args.data, target=args.target, most=args.most,
-            ))  # fmt: skip
+    try:
+        with kept_in(args.folder) as folder:
+            for name in args.only.split(","):
+                PARTS[name](Experiment(
+                    part=name, folder=folder, minutes=args.minutes, epochs=args.epochs, rows=args.rows, seed=args.seed, kind=kind,
+                    steps=steps, data=args.data, target=args.target, most=args.most,
+                ))  # fmt: skip
+    except InputError as error:
+        raise SystemExit(f"{name}: {error}") from error
 
 
 if __name__ == "__main__":
